@@ -1,1 +1,27 @@
-//! Placeholder.
+//! Decoder-only transformers on burn, in process: Hugging Face checkpoints in and out, a KV cache,
+//! seeded sampling, batched generation and scoring, and an engine that makes one model a
+//! [`cord_core::LanguageModel`].
+//!
+//! This crate knows no recipe and no role: a teacher, a prover and a student are the same thing here.
+
+mod checkpoint;
+mod config;
+mod decode;
+mod device;
+mod engine;
+mod error;
+mod ops;
+mod sampling;
+mod score;
+mod transformer;
+
+pub use checkpoint::{Dtype, LoadedModel, load, read_tensors, save, write_tensors};
+pub use config::LmConfig;
+pub use decode::{DecodeRequest, Decoded, decode};
+pub use device::{DeviceSpec, open_device};
+pub use engine::{Engine, EngineSettings};
+pub use error::LmError;
+pub use ops::{AttentionMask, Rope};
+pub use sampling::{Drawn, draw};
+pub use score::score;
+pub use transformer::{Cache, ParamMut, Transformer};

@@ -1,0 +1,249 @@
+//! One thread owns a model and gathers requests from all problems into batches.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use async_channel::{Receiver, Sender};
+use cord_core::{
+    BoxFuture, Capabilities, GenerateRequest, Generation, LanguageModel, ModelError, ModelId, ScoreRequest,
+    TokenLogprob, Usage,
+};
+use cord_text::Renderer;
+use futures::channel::oneshot;
+
+use crate::checkpoint::LoadedModel;
+use crate::decode::{DecodeRequest, decode};
+use crate::score::score;
+use crate::{LmError, Transformer};
+
+/// How an engine batches. None of it changes a result.
+#[derive(Clone, Copy, Debug)]
+pub struct EngineSettings {
+    /// The most requests in one batch.
+    pub max_batch: usize,
+    /// The most tokens that one batch reads, padding included; bounds its memory.
+    pub max_batch_tokens: usize,
+    /// How long a batch that is not full waits for more requests.
+    pub linger: Duration,
+    /// The most requests that wait; callers wait beyond it.
+    pub queue: usize,
+}
+
+impl Default for EngineSettings {
+    fn default() -> Self {
+        Self { max_batch: 128, max_batch_tokens: 32_768, linger: Duration::from_micros(500), queue: 4096 }
+    }
+}
+
+struct Generate {
+    request: DecodeRequest,
+    reply: oneshot::Sender<Result<Generation, ModelError>>,
+}
+
+struct Score {
+    prompt: Vec<u32>,
+    continuation: Vec<u32>,
+    reply: oneshot::Sender<Result<Vec<TokenLogprob>, ModelError>>,
+}
+
+enum Job {
+    Generate(Generate),
+    Score(Score),
+}
+
+/// A model in this process as a [`LanguageModel`].
+///
+/// Rendering and tokenizing happen on the caller's thread; the model's thread only reads and draws tokens.
+/// Dropping the engine ends the thread after the batch at hand.
+pub struct Engine {
+    id: ModelId,
+    renderer: Arc<Renderer>,
+    context: u32,
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+    busy: Arc<AtomicU64>,
+}
+
+impl Engine {
+    /// Starts the thread of a loaded model.
+    ///
+    /// # Errors
+    /// [`LmError::Device`] when the system gives no thread.
+    pub fn start(model: LoadedModel, settings: EngineSettings) -> Result<Self, LmError> {
+        let LoadedModel { transformer, renderer, id } = model;
+        let renderer = Arc::new(renderer);
+        let (sender, receiver) = async_channel::bounded(settings.queue);
+        let busy = Arc::new(AtomicU64::new(0));
+        let context = transformer.config().context as u32;
+        let worker = Worker { transformer, renderer: renderer.clone(), settings, busy: busy.clone() };
+        let thread = std::thread::Builder::new()
+            .name(format!("model {}", id.name))
+            .spawn(move || worker.run(&receiver))
+            .map_err(|e| LmError::Device { device: "cpu".into(), reason: format!("no thread could be started: {e}") })?;
+        Ok(Self { id, renderer, context, jobs: Some(sender), thread: Some(thread), busy })
+    }
+
+    /// How long the model's thread has worked.
+    pub fn busy(&self) -> Duration {
+        Duration::from_nanos(self.busy.load(Ordering::Relaxed))
+    }
+
+    fn fits(&self, needed: u64) -> Result<(), ModelError> {
+        if needed <= u64::from(self.context) {
+            return Ok(());
+        }
+        Err(ModelError::ContextExceeded { model: self.id.name.clone(), limit: self.context, needed })
+    }
+
+    async fn submit<T>(&self, job: Job, reply: oneshot::Receiver<Result<T, ModelError>>) -> Result<T, ModelError> {
+        let gone = || ModelError::Gone { model: self.id.name.clone(), reason: "its thread ended".into() };
+        let jobs = self.jobs.as_ref().expect("the sender lives as long as the engine");
+        jobs.send(job).await.map_err(|_| gone())?;
+        reply.await.map_err(|_| gone())?
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic of the model's thread was already answered to every caller as `Gone`.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl LanguageModel for Engine {
+    fn identity(&self) -> &ModelId {
+        &self.id
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { generate: true, loglikelihood: true, context: self.context, deterministic: true }
+    }
+
+    fn generate(&self, request: GenerateRequest) -> BoxFuture<'_, Result<Generation, ModelError>> {
+        Box::pin(async move {
+            let text = |e: cord_text::TextError| e.for_model(&self.id.name);
+            let prompt = self.renderer.prompt_ids(&request.prompt).map_err(text)?;
+            self.fits(prompt.len() as u64 + u64::from(request.max_tokens))?;
+            let (reply, receiver) = oneshot::channel();
+            let GenerateRequest { stop, max_tokens, sampling, seed, .. } = request;
+            let request = DecodeRequest { prompt, stop, max_tokens, sampling, seed };
+            self.submit(Job::Generate(Generate { request, reply }), receiver).await
+        })
+    }
+
+    fn loglikelihood(&self, request: ScoreRequest) -> BoxFuture<'_, Result<Vec<TokenLogprob>, ModelError>> {
+        Box::pin(async move {
+            let text = |e: cord_text::TextError| e.for_model(&self.id.name);
+            let prompt = self.renderer.prompt_ids(&request.prompt).map_err(text)?;
+            let continuation = self.renderer.continuation_ids(&request.continuation).map_err(text)?;
+            if continuation.is_empty() {
+                let (model, continuation) = (self.id.name.clone(), request.continuation);
+                return Err(ModelError::EmptyContinuation { model, continuation });
+            }
+            self.fits((prompt.len() + continuation.len()) as u64)?;
+            let (reply, receiver) = oneshot::channel();
+            self.submit(Job::Score(Score { prompt, continuation, reply }), receiver).await
+        })
+    }
+}
+
+/// What the model's thread owns.
+struct Worker {
+    transformer: Transformer,
+    renderer: Arc<Renderer>,
+    settings: EngineSettings,
+    busy: Arc<AtomicU64>,
+}
+
+impl Worker {
+    fn run(&self, jobs: &Receiver<Job>) {
+        let (mut generate, mut scores) = (VecDeque::new(), VecDeque::new());
+        let mut sort = |job: Job, generate: &mut VecDeque<Generate>, scores: &mut VecDeque<Score>| match job {
+            Job::Generate(job) => generate.push_back(job),
+            Job::Score(job) => scores.push_back(job),
+        };
+        loop {
+            if generate.is_empty() && scores.is_empty() {
+                let Ok(job) = jobs.recv_blocking() else { return };
+                sort(job, &mut generate, &mut scores);
+            }
+            let deadline = Instant::now() + self.settings.linger;
+            loop {
+                while let Ok(job) = jobs.try_recv() {
+                    sort(job, &mut generate, &mut scores);
+                }
+                let full = generate.len().max(scores.len()) >= self.settings.max_batch;
+                if full || Instant::now() >= deadline {
+                    break;
+                }
+                std::thread::sleep(Duration::from_micros(50));
+            }
+            let begun = Instant::now();
+            // The longer queue first: its batch is the fuller one, and the other kind waits one batch at most.
+            if generate.len() >= scores.len() {
+                self.generate(&mut generate);
+            } else {
+                self.score(&mut scores);
+            }
+            self.busy.fetch_add(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        }
+    }
+
+    fn generate(&self, queue: &mut VecDeque<Generate>) {
+        let batch = self.take(queue, |job| job.request.prompt.len());
+        let (requests, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|job| (job.request, job.reply)).unzip();
+        let results = decode(&self.transformer, &self.renderer, &requests);
+        for ((request, reply), result) in requests.iter().zip(replies).zip(results) {
+            let result = result.map(|decoded| Generation {
+                text: decoded.text,
+                finish: decoded.finish,
+                mean_logprob: Some(decoded.mean_logprob),
+                usage: Usage {
+                    prompt_tokens: request.prompt.len() as u64,
+                    generated_tokens: decoded.tokens,
+                    scored_tokens: 0,
+                },
+            });
+            // The caller may have given up; its reply is then nobody's.
+            let _ = reply.send(result);
+        }
+    }
+
+    fn score(&self, queue: &mut VecDeque<Score>) {
+        let batch = self.take(queue, |job| job.prompt.len() + job.continuation.len());
+        let (requests, replies): (Vec<_>, Vec<_>) =
+            batch.into_iter().map(|job| ((job.prompt, job.continuation), job.reply)).unzip();
+        let results = score(&self.transformer, self.renderer.name(), &requests);
+        for (reply, result) in replies.into_iter().zip(results) {
+            let _ = reply.send(result);
+        }
+    }
+
+    /// Takes a batch of requests of like length from the head of the queue.
+    ///
+    /// The oldest request is always in it, so none waits for ever; the others are those nearest to it in length,
+    /// since a row is padded to the longest.
+    fn take<T>(&self, queue: &mut VecDeque<T>, length: impl Fn(&T) -> usize) -> Vec<T> {
+        let mut jobs: Vec<(usize, T)> = queue.drain(..).enumerate().collect();
+        let anchor = length(&jobs[0].1);
+        jobs.sort_by_key(|(index, job)| (length(job).abs_diff(anchor), *index));
+        let (mut count, mut longest) = (0, 0);
+        for (_, job) in jobs.iter().take(self.settings.max_batch) {
+            longest = longest.max(length(job));
+            if count > 0 && longest * (count + 1) > self.settings.max_batch_tokens {
+                break;
+            }
+            count += 1;
+        }
+        let mut rest = jobs.split_off(count);
+        rest.sort_by_key(|(index, _)| *index);
+        queue.extend(rest.into_iter().map(|(_, job)| job));
+        jobs.into_iter().map(|(_, job)| job).collect()
+    }
+}

@@ -1,0 +1,294 @@
+//! A Llama-architecture decoder: RMSNorm, rotary embeddings, grouped-query attention, SwiGLU.
+//!
+//! Follows Touvron et al. 2023 as implemented by transformers' `LlamaForCausalLM`, which is the reference that the
+//! tests compare with. Parameters are named as in Hugging Face checkpoints. Linear weights are held as
+//! `[in, out]`, the transpose of a checkpoint's, so that their gradients come out contiguous.
+
+use burn::tensor::module::embedding;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use cord_core::{Seed, SeedStream};
+
+use crate::LmConfig;
+use crate::ops::{self, AttentionMask, Rope, RopeRows};
+
+/// One parameter, to read or to replace.
+pub enum ParamMut<'a> {
+    /// A norm's weight, `[hidden]`.
+    Vector(&'a mut Tensor<1>),
+    /// An embedding table, `[vocab, hidden]`, laid out as in a checkpoint.
+    Table(&'a mut Tensor<2>),
+    /// A linear layer's weight, `[in, out]`, transposed with respect to a checkpoint.
+    Linear(&'a mut Tensor<2>),
+}
+
+#[derive(Clone, Debug)]
+struct Block {
+    input_norm: Tensor<1>,
+    q: Tensor<2>,
+    k: Tensor<2>,
+    v: Tensor<2>,
+    o: Tensor<2>,
+    post_norm: Tensor<1>,
+    gate: Tensor<2>,
+    up: Tensor<2>,
+    down: Tensor<2>,
+}
+
+/// A decoder-only transformer with its weights.
+#[derive(Clone, Debug)]
+pub struct Transformer {
+    config: LmConfig,
+    embed: Tensor<2>,
+    blocks: Vec<Block>,
+    norm: Tensor<1>,
+    /// `[hidden, vocab]`; absent when the head is the embedding table.
+    head: Option<Tensor<2>>,
+    rope: Rope,
+}
+
+impl Transformer {
+    /// A model with weights drawn from a seed: normal with standard deviation 0.02, and 0.02 / sqrt(2 · layers)
+    /// for the layers that write to the residual stream (Radford et al. 2019).
+    pub fn init(config: &LmConfig, seed: Seed, device: &Device) -> Self {
+        let mut model = Self::zeros(config, device);
+        let residual = 0.02 / (2.0 * config.layers as f64).sqrt();
+        model.visit(&mut |name, param| {
+            let std = if name.contains("o_proj") || name.contains("down_proj") { residual } else { 0.02 };
+            let mut stream = seed.named(name).stream();
+            match param {
+                ParamMut::Vector(t) => *t = Tensor::ones(t.shape(), device),
+                ParamMut::Table(t) | ParamMut::Linear(t) => *t = normal(&mut stream, t.dims(), std, device),
+            }
+        });
+        model
+    }
+
+    /// A model whose every weight is zero, to be filled by a loader.
+    pub(crate) fn zeros(config: &LmConfig, device: &Device) -> Self {
+        let (h, f, d) = (config.hidden, config.ffn, config.head_dim);
+        let matrix = |rows: usize, columns: usize| Tensor::<2>::zeros([rows, columns], device);
+        let vector = || Tensor::<1>::zeros([h], device);
+        let block = || Block {
+            input_norm: vector(),
+            q: matrix(h, config.heads * d),
+            k: matrix(h, config.kv_heads * d),
+            v: matrix(h, config.kv_heads * d),
+            o: matrix(config.heads * d, h),
+            post_norm: vector(),
+            gate: matrix(h, f),
+            up: matrix(h, f),
+            down: matrix(f, h),
+        };
+        Self {
+            config: config.clone(),
+            embed: matrix(config.vocab, h),
+            blocks: (0..config.layers).map(|_| block()).collect(),
+            norm: vector(),
+            head: (!config.tied).then(|| matrix(h, config.vocab)),
+            rope: Rope::new(config, device),
+        }
+    }
+
+    /// The architecture.
+    pub fn config(&self) -> &LmConfig {
+        &self.config
+    }
+
+    /// The device of the weights.
+    pub fn device(&self) -> Device {
+        self.embed.device()
+    }
+
+    /// Visits every parameter with its name in a Hugging Face checkpoint, always in the same order.
+    pub fn visit(&mut self, f: &mut impl FnMut(&str, ParamMut<'_>)) {
+        f("model.embed_tokens.weight", ParamMut::Table(&mut self.embed));
+        for (index, block) in self.blocks.iter_mut().enumerate() {
+            let name = |part: &str| format!("model.layers.{index}.{part}.weight");
+            f(&name("input_layernorm"), ParamMut::Vector(&mut block.input_norm));
+            f(&name("self_attn.q_proj"), ParamMut::Linear(&mut block.q));
+            f(&name("self_attn.k_proj"), ParamMut::Linear(&mut block.k));
+            f(&name("self_attn.v_proj"), ParamMut::Linear(&mut block.v));
+            f(&name("self_attn.o_proj"), ParamMut::Linear(&mut block.o));
+            f(&name("post_attention_layernorm"), ParamMut::Vector(&mut block.post_norm));
+            f(&name("mlp.gate_proj"), ParamMut::Linear(&mut block.gate));
+            f(&name("mlp.up_proj"), ParamMut::Linear(&mut block.up));
+            f(&name("mlp.down_proj"), ParamMut::Linear(&mut block.down));
+        }
+        f("model.norm.weight", ParamMut::Vector(&mut self.norm));
+        if let Some(head) = &mut self.head {
+            f("lm_head.weight", ParamMut::Linear(head));
+        }
+    }
+
+    /// A copy whose parameters' gradients are tracked.
+    pub fn autodiff(&self) -> Self {
+        let mut copy = self.clone();
+        copy.rope = self.rope.autodiff();
+        copy.visit(&mut |_, param| match param {
+            ParamMut::Vector(t) => *t = t.clone().autodiff().require_grad(),
+            ParamMut::Table(t) | ParamMut::Linear(t) => *t = t.clone().autodiff().require_grad(),
+        });
+        copy
+    }
+
+    /// The hidden states after the final norm.
+    ///
+    /// With a cache, `tokens` continue what the cache holds and their keys and values are added to it.
+    ///
+    /// # Shapes
+    /// - `tokens`, `positions`: `[batch, tokens]`
+    /// - output: `[batch * tokens, hidden]`
+    pub fn hidden(
+        &self,
+        tokens: Tensor<2, Int>,
+        positions: Tensor<2, Int>,
+        mask: &AttentionMask,
+        mut cache: Option<&mut Cache>,
+    ) -> Tensor<2> {
+        let [batch, count] = tokens.dims();
+        let rope = self.rope.at(positions);
+        // [batch, count, hidden] -> [batch * count, hidden]: the linear layers work on rows
+        let mut x: Tensor<2> = embedding(self.embed.clone(), tokens).reshape([batch * count, self.config.hidden]);
+        for (index, block) in self.blocks.iter().enumerate() {
+            let layer = cache.as_deref_mut().map(|cache| (&mut cache.layers[index], cache.length));
+            x = block.forward(x, batch, &self.config, &rope, mask, layer);
+        }
+        if let Some(cache) = cache {
+            cache.length += count;
+        }
+        ops::rms_norm(x, self.norm.clone(), self.config.norm_eps)
+    }
+
+    /// The next-token logits of hidden states.
+    ///
+    /// # Shapes
+    /// - `hidden`: `[rows, hidden]`; output: `[rows, vocab]`
+    pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
+        match &self.head {
+            Some(head) => hidden.matmul(head.clone()),
+            None => hidden.matmul(self.embed.clone().transpose()),
+        }
+    }
+
+    /// The hidden states of whole rows of one length, from position 0, without a cache.
+    ///
+    /// # Shapes
+    /// - `tokens`: `[batch, tokens]`; output: `[batch * tokens, hidden]`
+    pub fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<2> {
+        let [batch, count] = tokens.dims();
+        let device = tokens.device();
+        let positions = Tensor::<1, Int>::arange(0..count as i64, &device).unsqueeze_dim::<2>(0).repeat_dim(0, batch);
+        let mut mask = AttentionMask::causal(&[0], 0, count, &device.clone().inner());
+        if device.is_autodiff() {
+            mask = mask.autodiff();
+        }
+        self.hidden(tokens, positions, &mask, None)
+    }
+
+    /// An empty cache for `batch` rows and at most `columns` columns.
+    pub fn cache(&self, batch: usize, columns: usize) -> Cache {
+        let shape = [batch, self.config.kv_heads, columns, self.config.head_dim];
+        let device = self.device();
+        let layer = || LayerCache { k: Tensor::zeros(shape, &device), v: Tensor::zeros(shape, &device) };
+        Cache { layers: (0..self.config.layers).map(|_| layer()).collect(), length: 0 }
+    }
+}
+
+impl Block {
+    /// One pre-norm block: attention, then the gated feed-forward layer, each added to the residual stream.
+    ///
+    /// # Shapes
+    /// - `x` and output: `[batch * tokens, hidden]`
+    fn forward(
+        &self,
+        x: Tensor<2>,
+        batch: usize,
+        config: &LmConfig,
+        rope: &RopeRows,
+        mask: &AttentionMask,
+        cache: Option<(&mut LayerCache, usize)>,
+    ) -> Tensor<2> {
+        let tokens = x.dims()[0] / batch;
+        let d = config.head_dim;
+        let normed = ops::rms_norm(x.clone(), self.input_norm.clone(), config.norm_eps);
+        // [batch * tokens, heads * d] -> [batch, tokens, heads, d]
+        let split = |x: Tensor<2>, heads: usize| x.reshape([batch, tokens, heads, d]);
+        let q = rope.apply(split(normed.clone().matmul(self.q.clone()), config.heads));
+        let k = rope.apply(split(normed.clone().matmul(self.k.clone()), config.kv_heads)).swap_dims(1, 2);
+        let v = split(normed.matmul(self.v.clone()), config.kv_heads).swap_dims(1, 2);
+        let (k, v) = match cache {
+            Some((layer, length)) => layer.append(k, v, length),
+            None => (k, v),
+        };
+        let x = x + ops::attention(q, k, v, mask).matmul(self.o.clone());
+        let normed = ops::rms_norm(x.clone(), self.post_norm.clone(), config.norm_eps);
+        let inner = ops::swiglu(normed.clone().matmul(self.gate.clone()), normed.matmul(self.up.clone()));
+        x + inner.matmul(self.down.clone())
+    }
+}
+
+#[derive(Clone, Debug)]
+struct LayerCache {
+    /// `[batch, kv_heads, columns, head_dim]`
+    k: Tensor<4>,
+    /// `[batch, kv_heads, columns, head_dim]`
+    v: Tensor<4>,
+}
+
+impl LayerCache {
+    /// Writes new keys and values at column `length` and gives all columns up to their end.
+    fn append(&mut self, k: Tensor<4>, v: Tensor<4>, length: usize) -> (Tensor<4>, Tensor<4>) {
+        let end = length + k.dims()[2];
+        // `inplace` hands over the only reference, so that the write happens where the cache lies.
+        self.k.inplace(|cache| cache.slice_assign([0..k.dims()[0], 0..k.dims()[1], length..end, 0..k.dims()[3]], k));
+        self.v.inplace(|cache| cache.slice_assign([0..v.dims()[0], 0..v.dims()[1], length..end, 0..v.dims()[3]], v));
+        (self.k.clone().slice_dim(2, 0..end), self.v.clone().slice_dim(2, 0..end))
+    }
+}
+
+/// The keys and values of what a batch has read so far.
+///
+/// Rows of different lengths are padded on the left, so that all rows write to the same column next.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    layers: Vec<LayerCache>,
+    length: usize,
+}
+
+impl Cache {
+    /// Columns in use.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Columns there is room for.
+    pub fn columns(&self) -> usize {
+        self.layers[0].k.dims()[2]
+    }
+
+    /// A cache whose rows are the given rows of this one, with room for `columns`: rows can repeat (a shared
+    /// prefix, expanded to its continuations) or be left out (finished ones).
+    ///
+    /// # Panics
+    /// When `columns` is below the columns in use.
+    pub fn select(&self, rows: &[usize], columns: usize) -> Self {
+        assert!(columns >= self.length, "a cache of {} columns can't shrink to {columns}", self.length);
+        let device = self.layers[0].k.device();
+        let index: Vec<i64> = rows.iter().map(|row| *row as i64).collect();
+        let index = Tensor::<1, Int>::from_data(TensorData::new(index, [rows.len()]), &device);
+        let pick = |t: &Tensor<4>| {
+            let [_, kv, _, d] = t.dims();
+            let kept = t.clone().slice_dim(2, 0..self.length).select(0, index.clone());
+            let all = Tensor::zeros([rows.len(), kv, columns, d], &device);
+            all.slice_assign([0..rows.len(), 0..kv, 0..self.length, 0..d], kept)
+        };
+        let layers = self.layers.iter().map(|layer| LayerCache { k: pick(&layer.k), v: pick(&layer.v) }).collect();
+        Self { layers, length: self.length }
+    }
+}
+
+/// A matrix of normal draws, made on the host so that every device starts from the same weights.
+fn normal(stream: &mut SeedStream, shape: [usize; 2], std: f64, device: &Device) -> Tensor<2> {
+    let values: Vec<f32> = (0..shape[0] * shape[1]).map(|_| (stream.normal() * std) as f32).collect();
+    Tensor::from_data(TensorData::new(values, shape), device)
+}

@@ -1,0 +1,79 @@
+//! Why training stopped.
+
+use std::path::PathBuf;
+
+/// What went wrong in this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// There is nothing to train on.
+    #[error("expected at least one training example with a supervised token, got none of {given}")]
+    NoExamples {
+        /// Examples that were given, before those without supervised tokens or over the length were left out.
+        given: usize,
+    },
+    /// An example is longer than allowed and the policy is to refuse it.
+    #[error("expected examples of at most {limit} tokens, got {}", list(examples))]
+    TooLong {
+        /// The limit.
+        limit: usize,
+        /// Every example over it, with its length.
+        examples: Vec<(String, usize)>,
+    },
+    /// The loss or the gradient is not a number.
+    #[error(
+        "step {step}: expected a finite loss and gradient, got a loss of {loss} and a gradient norm of {norm} on the examples {}; the last good checkpoint is of step {checkpoint}",
+        examples.join(", ")
+    )]
+    Diverged {
+        /// The step, from 1.
+        step: usize,
+        /// The loss.
+        loss: f64,
+        /// The norm of the gradient.
+        norm: f64,
+        /// The batch.
+        examples: Vec<String>,
+        /// The step of the last checkpoint; 0 when there is none.
+        checkpoint: usize,
+    },
+    /// A checkpoint belongs to another run.
+    #[error("`{}`: expected a checkpoint of the run {expected}, got one of {given}; remove the folder to start again", path.display())]
+    OtherRun {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The digest of this run's settings and data.
+        expected: String,
+        /// The digest in the checkpoint.
+        given: String,
+    },
+    /// A checkpoint can't be read or written.
+    #[error("can't use the checkpoint `{}`: {reason}", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What the system or the parser said.
+        reason: String,
+    },
+    /// A setting is out of its range.
+    #[error("{}", faults.join("; "))]
+    Settings {
+        /// Every fault, with what was expected and given.
+        faults: Vec<String>,
+    },
+    /// The run was asked to stop; what it had is in its checkpoint.
+    #[error("stopped after step {step}; run again to go on from there")]
+    Interrupted {
+        /// The last finished step.
+        step: usize,
+    },
+    /// A file of the model failed.
+    #[error(transparent)]
+    Lm(#[from] cord_lm::LmError),
+}
+
+fn list(examples: &[(String, usize)]) -> String {
+    let shown: Vec<String> = examples.iter().take(5).map(|(id, length)| format!("`{id}` of {length}")).collect();
+    let rest = examples.len().saturating_sub(shown.len());
+    let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+    format!("{}{more}", shown.join(", "))
+}

@@ -1,0 +1,312 @@
+//! The loop, top to bottom.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Mutex;
+use std::time::Instant;
+
+use burn::tensor::Device;
+use cord_core::{Digest, Seed};
+use cord_lm::Transformer;
+use serde::{Deserialize, Serialize};
+
+use crate::adamw::{Flat, flat};
+use crate::loss::summed_nll;
+use crate::{AdamW, AdamWConfig, BatchPlan, Schedule, TrainError, checkpoint};
+
+/// One training sequence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Example {
+    /// What to call it in messages.
+    pub id: String,
+    /// Token ids.
+    pub ids: Vec<u32>,
+    /// Which of the tokens are to be learned; the first never can be.
+    pub supervised: Vec<bool>,
+}
+
+/// What to do with an example that is longer than the limit. The choice is counted and reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LengthPolicy {
+    /// Leave it out.
+    Drop,
+    /// Refuse to train.
+    Error,
+}
+
+/// The settings of a run. All of them are part of its identity.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainSettings {
+    /// Optimiser steps; given or made from epochs by the caller through [`BatchPlan::steps_per_epoch`].
+    pub length: RunLength,
+    /// Sequences of one optimiser step.
+    pub batch: usize,
+    /// The learning rate.
+    pub schedule: Schedule,
+    /// The optimiser.
+    pub adamw: AdamWConfig,
+    /// The gradient's global norm is scaled down to this; 0 leaves it alone.
+    pub clip_norm: f64,
+    /// The most tokens of an example.
+    pub max_length: usize,
+    /// What happens to longer ones.
+    pub too_long: LengthPolicy,
+    /// The most tokens, padding included, that one part of a batch holds; bounds memory. The parts' gradients are
+    /// summed in order, so their number changes rounding and is part of the run's identity.
+    pub part_tokens: usize,
+    /// Of the order of the data.
+    pub seed: Seed,
+}
+
+/// How long a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunLength {
+    /// Passes over the data.
+    Epochs(usize),
+    /// Optimiser steps.
+    Steps(usize),
+}
+
+/// One finished step.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct StepReport {
+    /// From 1.
+    pub step: usize,
+    /// Steps of the run.
+    pub steps: usize,
+    /// Mean loss of the step's supervised tokens, nats.
+    pub loss: f64,
+    /// The learning rate it used.
+    pub learning_rate: f64,
+    /// The gradient's norm before clipping.
+    pub gradient_norm: f64,
+    /// Tokens read, padding left out.
+    pub tokens: usize,
+    /// Supervised tokens.
+    pub supervised: usize,
+    /// Wall-clock seconds.
+    pub seconds: f64,
+}
+
+/// What a run did. Holds nothing that depends on the clock.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainReport {
+    /// Optimiser steps.
+    pub steps: usize,
+    /// Examples used.
+    pub examples: usize,
+    /// Examples left out because of their length.
+    pub too_long: usize,
+    /// Examples left out because nothing in them is supervised.
+    pub unsupervised: usize,
+    /// The loss of every step.
+    pub losses: Vec<f64>,
+}
+
+/// Asked between steps; when it says yes, the run saves a checkpoint and ends.
+pub type Interrupt<'a> = &'a (dyn Fn() -> bool + Sync);
+
+/// Trains a model.
+///
+/// With `checkpoints`, the state is saved there every `every` steps and a run that finds a state of its own goes on
+/// from it: ten steps are the same, bit for bit on the CPU, as five, a kill, and five more.
+///
+/// # Errors
+/// See [`TrainError`].
+pub fn train(
+    mut model: Transformer,
+    examples: &[Example],
+    settings: &TrainSettings,
+    checkpoints: Option<(&Path, usize)>,
+    threads: usize,
+    interrupt: Interrupt<'_>,
+    observe: &mut dyn FnMut(&StepReport),
+) -> Result<(Transformer, TrainReport), TrainError> {
+    let (kept, too_long, unsupervised) = choose(examples, settings)?;
+    let device = model.device();
+    let plan = BatchPlan::new(kept.iter().map(|e| e.ids.len()).collect(), settings.batch, settings.seed);
+    let per_epoch = plan.steps_per_epoch();
+    let steps = match settings.length {
+        RunLength::Epochs(epochs) => epochs * per_epoch,
+        RunLength::Steps(steps) => steps,
+    };
+    let run = identity(&kept, settings, &model);
+    let mut optimiser = AdamW::new(settings.adamw, &model);
+    let mut losses = match checkpoints {
+        Some((dir, _)) => checkpoint::load(dir, run, &mut model, &mut optimiser, &device)?.unwrap_or_default(),
+        None => Vec::new(),
+    };
+    let mut saved = optimiser.steps;
+
+    let mut epoch = (usize::MAX, Vec::new());
+    while optimiser.steps < steps {
+        let begun = Instant::now();
+        let step = optimiser.steps;
+        if epoch.0 != step / per_epoch {
+            epoch = (step / per_epoch, plan.epoch(step / per_epoch));
+        }
+        let batch: Vec<&Example> = epoch.1[step % per_epoch].0.iter().map(|index| kept[*index]).collect();
+        let supervised: usize = batch.iter().map(|e| e.supervised_tokens()).sum();
+
+        let (loss, gradients) = gradient(&model, &batch, supervised, settings.part_tokens, threads, &device);
+        let norm = global_norm(&gradients);
+        if !(loss.is_finite() && norm.is_finite()) {
+            let examples = batch.iter().map(|e| e.id.clone()).collect();
+            return Err(TrainError::Diverged { step: step + 1, loss, norm, examples, checkpoint: saved });
+        }
+        let clip = if settings.clip_norm > 0.0 { (settings.clip_norm / (norm + 1e-6)).min(1.0) } else { 1.0 };
+        let gradients = if clip < 1.0 { gradients.into_iter().map(|g| g.mul_scalar(clip)).collect() } else { gradients };
+        let learning_rate = settings.schedule.at(step, steps);
+        optimiser.step(&mut model, gradients, learning_rate);
+
+        losses.push(loss);
+        observe(&StepReport {
+            step: step + 1,
+            steps,
+            loss,
+            learning_rate,
+            gradient_norm: norm,
+            tokens: batch.iter().map(|e| e.ids.len()).sum(),
+            supervised,
+            seconds: begun.elapsed().as_secs_f64(),
+        });
+        if let Some((dir, every)) = checkpoints {
+            let stop = interrupt();
+            if stop || (every > 0 && optimiser.steps.is_multiple_of(every) && optimiser.steps < steps) {
+                checkpoint::save(dir, run, &model, &optimiser, &losses)?;
+                saved = optimiser.steps;
+            }
+            if stop && optimiser.steps < steps {
+                return Err(TrainError::Interrupted { step: optimiser.steps });
+            }
+        } else if interrupt() {
+            return Err(TrainError::Interrupted { step: optimiser.steps });
+        }
+    }
+    let report = TrainReport { steps, examples: kept.len(), too_long, unsupervised, losses };
+    Ok((model, report))
+}
+
+impl Example {
+    fn supervised_tokens(&self) -> usize {
+        self.supervised.iter().skip(1).filter(|s| **s).count()
+    }
+}
+
+/// The examples that take part, and how many were left out for their length and for want of supervised tokens.
+fn choose<'a>(
+    examples: &'a [Example],
+    settings: &TrainSettings,
+) -> Result<(Vec<&'a Example>, usize, usize), TrainError> {
+    let mut faults = Vec::new();
+    if settings.batch == 0 {
+        faults.push("expected a batch of at least 1 sequence, got 0".to_owned());
+    }
+    if !(settings.schedule.peak.is_finite() && settings.schedule.peak > 0.0) {
+        faults.push(format!("expected a learning rate above 0, got {}", settings.schedule.peak));
+    }
+    if !faults.is_empty() {
+        return Err(TrainError::Settings { faults });
+    }
+    let (long, short): (Vec<&Example>, Vec<&Example>) =
+        examples.iter().partition(|e| e.ids.len() > settings.max_length);
+    if settings.too_long == LengthPolicy::Error && !long.is_empty() {
+        let examples = long.iter().map(|e| (e.id.clone(), e.ids.len())).collect();
+        return Err(TrainError::TooLong { limit: settings.max_length, examples });
+    }
+    let (kept, empty): (Vec<&Example>, Vec<&Example>) = short.into_iter().partition(|e| e.supervised_tokens() > 0);
+    if kept.is_empty() {
+        return Err(TrainError::NoExamples { given: examples.len() });
+    }
+    Ok((kept, long.len(), empty.len()))
+}
+
+/// What a checkpoint must belong to.
+fn identity(examples: &[&Example], settings: &TrainSettings, model: &Transformer) -> Digest {
+    let mut sums = Vec::new();
+    model.clone().visit(&mut |name, mut param| {
+        let values: Vec<f32> = flat(&mut param).to_data().try_into_vec().expect("weights are f32");
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        sums.push((name.to_owned(), Digest::of_bytes(&bytes)));
+    });
+    Digest::of_json(&(settings, examples, sums))
+}
+
+/// The mean loss over a batch's supervised tokens and its gradient, parameter by parameter.
+///
+/// The batch is cut into parts of a bounded number of tokens; threads take parts as they come free, and the
+/// gradients are added in the order of the parts, so that the number of threads changes nothing.
+fn gradient(
+    model: &Transformer,
+    batch: &[&Example],
+    supervised: usize,
+    part_tokens: usize,
+    threads: usize,
+    device: &Device,
+) -> (f64, Vec<Flat>) {
+    let parts = cut(batch, part_tokens);
+    let next = AtomicUsize::new(0);
+    let done: Vec<Mutex<Option<(f64, Vec<Flat>)>>> = parts.iter().map(|_| Mutex::new(None)).collect();
+    let work = || {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(part) = parts.get(index) else { break };
+            *done[index].lock().expect("no part panicked") = Some(part_gradient(model, part, supervised, device));
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads.clamp(1, parts.len()) {
+            scope.spawn(work);
+        }
+        work();
+    });
+    let mut results = done.into_iter().map(|m| m.into_inner().expect("no part panicked").expect("every part is done"));
+    let (mut loss, mut sum) = results.next().expect("a batch has a part");
+    for (part_loss, part) in results {
+        loss += part_loss;
+        sum = sum.into_iter().zip(part).map(|(a, b)| a + b).collect();
+    }
+    (loss, sum)
+}
+
+/// Cuts a batch, sorted by length, into runs of at most `part_tokens` tokens with padding; at least one row each.
+fn cut<'a>(batch: &[&'a Example], part_tokens: usize) -> Vec<Vec<&'a Example>> {
+    let mut rows: Vec<&Example> = batch.to_vec();
+    rows.sort_by_key(|e| e.ids.len());
+    let mut parts: Vec<Vec<&Example>> = Vec::new();
+    for row in rows {
+        match parts.last_mut() {
+            Some(part) if (part.len() + 1) * row.ids.len() <= part_tokens => part.push(row),
+            _ => parts.push(vec![row]),
+        }
+    }
+    parts
+}
+
+fn part_gradient(model: &Transformer, part: &[&Example], supervised: usize, device: &Device) -> (f64, Vec<Flat>) {
+    let mut tracked = model.autodiff();
+    let (nll, _) = summed_nll(&tracked, part, &device.clone().autodiff());
+    let loss = nll.div_scalar(supervised as f64);
+    let mut gradients = loss.backward();
+    let mut out = Vec::new();
+    tracked.visit(&mut |name, param| {
+        use cord_lm::ParamMut::{Linear, Table, Vector};
+        let gradient = match param {
+            Vector(t) => t.grad_remove(&mut gradients),
+            Table(t) | Linear(t) => t.grad_remove(&mut gradients).map(|g| {
+                let [rows, columns] = g.dims();
+                g.reshape([rows * columns])
+            }),
+        };
+        out.push(gradient.unwrap_or_else(|| panic!("the loss does not depend on `{name}`")));
+    });
+    let value: f32 = loss.inner().into_scalar();
+    (f64::from(value), out)
+}
+
+fn global_norm(gradients: &[Flat]) -> f64 {
+    let square = |g: &Flat| f64::from(g.clone().square().sum().into_scalar::<f32>());
+    gradients.iter().map(square).sum::<f64>().sqrt()
+}
