@@ -60,7 +60,7 @@ pub enum TextError {
         reason: String,
     },
     /// The chat template refused the conversation or failed on it.
-    #[error("the chat template failed on {turns} turns: {reason}")]
+    #[error("the chat template failed on a conversation (turns: {turns}): {reason}")]
     TemplateRender {
         /// How many turns the conversation had.
         turns: usize,

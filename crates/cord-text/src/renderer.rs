@@ -363,7 +363,8 @@ impl Parts {
     /// encoded behind something whose own tokens are then dropped.
     fn find_anchors(&self) -> Result<Vec<(&'static str, Vec<u32>)>, TextError> {
         let probe = self.tokenizer.encode_fast("a", false).map_err(TextError::tokenizer)?;
-        if !probe.get_tokens().first().is_some_and(|token| token.starts_with('▁')) {
+        let first = probe.get_ids().first().and_then(|id| self.tokenizer.id_to_token(*id));
+        if !first.is_some_and(|token| token.starts_with('▁')) {
             return Ok(Vec::new());
         }
         ["\n", "."]

@@ -84,7 +84,7 @@ impl ChatTemplate {
         ] {
             context.extend(token.as_ref().map(|token| (name, Value::from(token.as_str()))));
         }
-        let context: Value = context.into_iter().collect();
+        let context = Value::from_pairs(context);
         self.environment
             .get_template(NAME)
             .and_then(|template| template.render(context))
@@ -107,7 +107,7 @@ fn turn(message: &Message) -> Value {
         Role::User => "user",
         Role::Assistant => "assistant",
     };
-    [("role", Value::from(role)), ("content", Value::from(message.content.as_str()))].into_iter().collect()
+    Value::from_pairs([("role", Value::from(role)), ("content", Value::from(message.content.as_str()))])
 }
 
 /// The engine's message with its line, without the multi-line excerpt of its debug form.
@@ -141,7 +141,6 @@ fn without_generation_marks(source: &str) -> String {
     out
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the engine's function trait takes values")]
 fn raise_exception(message: String) -> Result<Value, Error> {
     Err(Error::new(ErrorKind::InvalidOperation, message))
 }
