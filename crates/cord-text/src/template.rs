@@ -145,7 +145,7 @@ fn raise_exception(message: String) -> Result<Value, Error> {
     Err(Error::new(ErrorKind::InvalidOperation, message))
 }
 
-fn strftime_now(format: String) -> Result<String, Error> {
+fn strftime_now(format: &str) -> Result<String, Error> {
     let mut out = String::new();
     let mut characters = format.chars();
     while let Some(character) = characters.next() {
@@ -208,5 +208,53 @@ impl serde_json::ser::Formatter for PythonSeparators {
 
     fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
         writer.write_all(b": ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each expected text is what transformers 5 renders.
+    #[test]
+    fn templates_render_as_in_transformers() {
+        let check = |source: &str, expected: &str| {
+            let tokens =
+                NamedTokens { bos: Some("<s>".to_owned()), eos: Some("</s>".to_owned()), ..NamedTokens::default() };
+            let template = ChatTemplate::parse(source, tokens).unwrap();
+            let turns = [Message::user("a < 'b' & \"é\"\n"), Message::assistant("<think>x</think>y")];
+            assert_eq!(template.render(&turns, true).unwrap(), expected, "{source}");
+        };
+        check("{{ bos_token }}|{{ eos_token }}|{{ pad_token }}|{{ pad_token is defined }}", "<s>|</s>||False");
+        check("  {% if true %}\n  x\n  {% endif %}\ny\n", "  x\ny");
+        check("{{ messages[0].content | tojson }}", r#""a < 'b' & \"é\"\n""#);
+        check("{{ {'k': [1, 'z', none, true]} | tojson }}", r#"{"k": [1, "z", null, true]}"#);
+        check("{{ [1, 2] | tojson(indent=2) }}", "[\n  1,\n  2\n]");
+        check("{{ messages[1]['content'].split('</think>')[-1].strip().upper() }}", "Y");
+        check(
+            "{{ messages[1].content.startswith('<think>') }} {{ messages[0].content | trim }}",
+            "True a < 'b' & \"é\"",
+        );
+        check("{% for m in messages[::-1] %}{{ m.role }}{% break %}{% endfor %}", "assistant");
+        check(
+            "{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}",
+            "2",
+        );
+        check("[{% generation %}\n{{ messages[1].role }}{%- endgeneration -%} ]", "[assistant]");
+        check(
+            "{{ tools is none }} {{ messages[0].tool_calls is defined }} {{ add_generation_prompt }}",
+            "True False True",
+        );
+        check("{% if messages[0]['tool_calls'] %}x{% else %}{{ 'y' * 2 }}{{ 'a' ~ 1 }}{% endif %}", "yya1");
+        check("{{ messages | length }}{{ messages[0].items() | list | length }}{{ loop is defined }}", "22False");
+    }
+
+    #[test]
+    fn the_date_never_changes() {
+        let render = |source: &str| ChatTemplate::parse(source, NamedTokens::default()).unwrap().render(&[], true);
+        assert_eq!(render("{{ strftime_now('%A %d %B %Y, %H:%M %%') }}").unwrap(), "Friday 26 July 2024, 00:00 %");
+        assert_eq!(render("{{ strftime_now('%a %d %b %y') }}").unwrap(), "Fri 26 Jul 24");
+        let error = render("{{ strftime_now('%Q') }}").unwrap_err().to_string();
+        insta::assert_snapshot!(error, @"the chat template failed on a conversation (turns: 0): `strftime_now`: expected a date or time field, got `%Q` (line 1)");
     }
 }

@@ -47,7 +47,7 @@ pub enum TokenizerSpec {
         split_digits: bool,
     },
     /// Llama's and Gemma's: byte-pair merges over characters, spaces written `▁`, bytes for characters that the corpus
-    /// lacks. Digits stand alone and no token crosses a line break. Writes any text without a literal `▁`.
+    /// lacks. A digit is a token alone or with the space before it, and no token crosses a line break. Writes any text without a literal `▁`.
     SentenceBpe {
         /// The most tokens, markers, 256 bytes and the corpus's characters included.
         vocab: usize,
