@@ -9,7 +9,6 @@ use cord_text::Renderer;
 use half::{bf16, f16};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
-use serde_json::json;
 
 use crate::transformer::ParamMut;
 use crate::{LmConfig, LmError, Transformer};
@@ -71,11 +70,7 @@ pub fn load(dir: &Path, name: &str, device: &Device) -> Result<LoadedModel, LmEr
     let mut config = LmConfig::from_dir(dir)?;
     let renderer = Renderer::from_dir(dir)?;
     if renderer.vocab_size() > config.vocab {
-        return Err(LmError::Vocabulary {
-            path: dir.to_owned(),
-            rows: config.vocab,
-            tokens: renderer.vocab_size(),
-        });
+        return Err(LmError::Vocabulary { path: dir.to_owned(), rows: config.vocab, tokens: renderer.vocab_size() });
     }
     config.eos = renderer.eos_ids().to_vec();
     let path = dir.join("model.safetensors");
@@ -109,9 +104,6 @@ pub fn save(dir: &Path, transformer: &Transformer, renderer: &Renderer, dtype: D
     std::fs::create_dir_all(dir).map_err(|source| LmError::Write { path: dir.to_owned(), source })?;
     let config = transformer.config();
     write_json(&dir.join("config.json"), &config.to_json(dtype.torch_name()))?;
-    let eos = config.to_json("")["eos_token_id"].clone();
-    let generation = json!({"bos_token_id": config.bos, "eos_token_id": eos, "pad_token_id": config.pad});
-    write_json(&dir.join("generation_config.json"), &generation)?;
     renderer.save(dir)?;
     let mut tensors = BTreeMap::new();
     // Visiting wants a mutable model; a clone shares the weights and copies nothing.
@@ -158,9 +150,7 @@ fn read_file(path: &Path) -> Result<(BTreeMap<String, HostTensor>, Digest), LmEr
     for (name, view) in file.iter() {
         let data = view.data();
         let values = match view.dtype() {
-            safetensors::Dtype::F32 => {
-                data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
-            }
+            safetensors::Dtype::F32 => data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
             safetensors::Dtype::BF16 => {
                 data.as_chunks().0.iter().map(|bytes| bf16::from_le_bytes(*bytes).to_f32()).collect()
             }
@@ -247,4 +237,3 @@ fn write_json(path: &PathBuf, value: &serde_json::Value) -> Result<(), LmError> 
     text.push('\n');
     std::fs::write(path, text).map_err(|source| LmError::Write { path: path.clone(), source })
 }
-

@@ -61,7 +61,12 @@ struct Row {
 /// # Errors
 /// For each request on its own: [`ModelError::NotFinite`] when the logits are not numbers, [`ModelError::Tokenizer`]
 /// when a token has no text.
-pub fn decode(model: &Transformer, renderer: &Renderer, requests: &[DecodeRequest]) -> Vec<Result<Decoded, ModelError>> {
+pub fn decode(
+    model: &Transformer,
+    renderer: &Renderer,
+    name: &str,
+    requests: &[DecodeRequest],
+) -> Vec<Result<Decoded, ModelError>> {
     let mut results: Vec<Option<Result<Decoded, ModelError>>> = requests.iter().map(|_| None).collect();
     let mut unique: BTreeMap<&[u32], usize> = BTreeMap::new();
     for request in requests {
@@ -73,7 +78,7 @@ pub fn decode(model: &Transformer, renderer: &Renderer, requests: &[DecodeReques
 
     let mut rows = Vec::with_capacity(requests.len());
     let mut sources = Vec::with_capacity(requests.len());
-    let width = prompts.iter().map(|p| p.len()).max().unwrap_or(0);
+    let width = padded_width(&prompts);
     for (index, request) in requests.iter().enumerate() {
         sources.push(unique[request.prompt.as_slice()]);
         rows.push(Row {
@@ -90,7 +95,7 @@ pub fn decode(model: &Transformer, renderer: &Renderer, requests: &[DecodeReques
         return Vec::new();
     }
     let (prefix, logits) = prefill(model, &prompts);
-    let mut cache = prefix.select(&sources, width + GROWTH);
+    let mut cache = prefix.select(&at_least_two(&sources), width + GROWTH);
     let vocab = model.config().vocab;
     let mut logits: Vec<f32> = sources.iter().flat_map(|s| &logits[s * vocab..(s + 1) * vocab]).copied().collect();
 
@@ -102,7 +107,7 @@ pub fn decode(model: &Transformer, renderer: &Renderer, requests: &[DecodeReques
             let token = if done {
                 None
             } else {
-                match row.advance(&logits[index * vocab..(index + 1) * vocab], &requests[row.request], renderer) {
+                match row.advance(&logits[index * vocab..(index + 1) * vocab], &requests[row.request], renderer, name) {
                     Ok(Progress::Token(token)) => Some(token),
                     Ok(Progress::Done(finish)) => {
                         results[row.request] = Some(Ok(row.finish(finish)));
@@ -124,7 +129,7 @@ pub fn decode(model: &Transformer, renderer: &Renderer, requests: &[DecodeReques
         }
         let full = cache.length() == cache.columns();
         if alive.len() * 2 <= rows.len() || full {
-            cache = cache.select(&alive, cache.length() + GROWTH);
+            cache = cache.select(&at_least_two(&alive), cache.length() + GROWTH);
             next = alive.iter().map(|index| next[*index]).collect();
             let mut index = 0;
             rows.retain(|_| {
@@ -144,26 +149,31 @@ enum Progress {
 
 impl Row {
     /// Draws the next token and says whether the row goes on.
-    fn advance(&mut self, logits: &[f32], request: &DecodeRequest, renderer: &Renderer) -> Result<Progress, ModelError> {
+    fn advance(
+        &mut self,
+        logits: &[f32],
+        request: &DecodeRequest,
+        renderer: &Renderer,
+        name: &str,
+    ) -> Result<Progress, ModelError> {
+        let unreadable =
+            |e: cord_text::TextError| ModelError::Tokenizer { model: name.to_owned(), reason: e.to_string() };
         if self.drawn >= u64::from(request.max_tokens) {
             return Ok(Progress::Done(Finish::Length));
         }
         let drawn = draw(logits, &request.sampling, &mut self.stream).ok_or_else(|| ModelError::NotFinite {
-            model: renderer.name().to_owned(),
+            model: name.to_owned(),
             given: "logits that are not numbers".into(),
             index: self.drawn as usize,
         })?;
         self.drawn += 1;
         self.logprobs += drawn.logprob;
         if renderer.eos_ids().contains(&drawn.token) {
-            self.text.push_str(&self.decoder.flush());
+            self.text.push_str(&self.decoder.flush().map_err(unreadable)?);
             // The flushed bytes can complete a stop string; the earlier end wins.
             return Ok(Progress::Done(self.trim_at_stop(&request.stop, 0).unwrap_or(Finish::Eos)));
         }
-        let piece = self.decoder.push(drawn.token).map_err(|e| ModelError::Tokenizer {
-            model: renderer.name().to_owned(),
-            reason: e.to_string(),
-        })?;
+        let piece = self.decoder.push(drawn.token).map_err(unreadable)?;
         let longest = request.stop.iter().map(String::len).max().unwrap_or(0);
         // Only text that can hold the end of a stop string is looked at again.
         let from = self.text.len().saturating_sub(longest);
@@ -172,7 +182,7 @@ impl Row {
             return Ok(Progress::Done(finish));
         }
         if self.drawn >= u64::from(request.max_tokens) {
-            self.text.push_str(&self.decoder.flush());
+            self.text.push_str(&self.decoder.flush().map_err(unreadable)?);
             return Ok(Progress::Done(self.trim_at_stop(&request.stop, from).unwrap_or(Finish::Length)));
         }
         Ok(Progress::Token(drawn.token))
@@ -203,7 +213,7 @@ impl Row {
 
 /// Reads prompts, padded on the left, and gives the cache and the last position's logits, `[prompts * vocab]`.
 fn prefill(model: &Transformer, prompts: &[&[u32]]) -> (Cache, Vec<f32>) {
-    let width = prompts.iter().map(|p| p.len()).max().unwrap_or(0);
+    let width = padded_width(prompts);
     let mut cache = model.cache(prompts.len(), width);
     let hidden = read_left_padded(model, prompts, &mut cache);
     let device = model.device();
@@ -212,13 +222,19 @@ fn prefill(model: &Transformer, prompts: &[&[u32]]) -> (Cache, Vec<f32>) {
     (cache, to_host(model.logits(hidden.select(0, last))))
 }
 
+/// The columns of rows that are padded on the left to one length: at least two, since the CPU's product with a single
+/// column sums in another order.
+pub(crate) fn padded_width(rows: &[&[u32]]) -> usize {
+    rows.iter().map(|row| row.len()).max().unwrap_or(0).max(2)
+}
+
 /// Feeds rows, padded on the left, to an empty cache.
 ///
 /// # Shapes
-/// - output: `[rows * width, hidden]` with `width` the longest row
+/// - output: `[rows * width, hidden]` with [`padded_width`]
 pub(crate) fn read_left_padded(model: &Transformer, rows: &[&[u32]], cache: &mut Cache) -> Tensor<2> {
     let device = model.device();
-    let width = rows.iter().map(|row| row.len()).max().unwrap_or(0);
+    let width = padded_width(rows);
     let starts: Vec<usize> = rows.iter().map(|row| width - row.len()).collect();
     let mut tokens = vec![0i64; rows.len() * width];
     let mut positions = vec![0i64; rows.len() * width];
@@ -235,14 +251,20 @@ pub(crate) fn read_left_padded(model: &Transformer, rows: &[&[u32]], cache: &mut
     model.hidden(tokens, positions, &mask, Some(cache))
 }
 
+/// A single row is fed twice: reductions and products of one row sum in another order on the CPU, and what a row
+/// draws must not depend on whether it is the last one of its batch.
+fn at_least_two<T: Copy>(rows: &[T]) -> Vec<T> {
+    if let [only] = rows { vec![*only, *only] } else { rows.to_vec() }
+}
+
 /// Feeds one token to each row and gives the next logits, `[rows * vocab]`.
 fn step(model: &Transformer, cache: &mut Cache, rows: &[Row], tokens: &[u32]) -> Vec<f32> {
     let device = model.device();
     let column = cache.length();
-    let shape = [rows.len(), 1];
-    let ids: Vec<i64> = tokens.iter().map(|t| i64::from(*t)).collect();
-    let positions: Vec<i64> = rows.iter().map(|row| (column - row.start) as i64).collect();
-    let starts: Vec<usize> = rows.iter().map(|row| row.start).collect();
+    let ids: Vec<i64> = at_least_two(tokens).into_iter().map(i64::from).collect();
+    let starts: Vec<usize> = at_least_two(&rows.iter().map(|row| row.start).collect::<Vec<_>>());
+    let positions: Vec<i64> = starts.iter().map(|start| (column - start) as i64).collect();
+    let shape = [starts.len(), 1];
     let mask = AttentionMask::causal(&starts, column, 1, &device);
     let ids = Tensor::from_data(TensorData::new(ids, shape), &device);
     let positions = Tensor::from_data(TensorData::new(positions, shape), &device);

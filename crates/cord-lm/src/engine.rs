@@ -11,7 +11,7 @@ use cord_core::{
     BoxFuture, Capabilities, GenerateRequest, Generation, LanguageModel, ModelError, ModelId, ScoreRequest,
     TokenLogprob, Usage,
 };
-use cord_text::Renderer;
+use cord_text::{Renderer, TextError};
 use futures::channel::oneshot;
 
 use crate::checkpoint::LoadedModel;
@@ -78,11 +78,15 @@ impl Engine {
         let (sender, receiver) = async_channel::bounded(settings.queue);
         let busy = Arc::new(AtomicU64::new(0));
         let context = transformer.config().context as u32;
-        let worker = Worker { transformer, renderer: renderer.clone(), settings, busy: busy.clone() };
+        let worker =
+            Worker { name: id.name.clone(), transformer, renderer: renderer.clone(), settings, busy: busy.clone() };
         let thread = std::thread::Builder::new()
             .name(format!("model {}", id.name))
             .spawn(move || worker.run(&receiver))
-            .map_err(|e| LmError::Device { device: "cpu".into(), reason: format!("no thread could be started: {e}") })?;
+            .map_err(|e| LmError::Device {
+                device: "cpu".into(),
+                reason: format!("no thread could be started: {e}"),
+            })?;
         Ok(Self { id, renderer, context, jobs: Some(sender), thread: Some(thread), busy })
     }
 
@@ -127,7 +131,7 @@ impl LanguageModel for Engine {
 
     fn generate(&self, request: GenerateRequest) -> BoxFuture<'_, Result<Generation, ModelError>> {
         Box::pin(async move {
-            let text = |e: cord_text::TextError| e.for_model(&self.id.name);
+            let text = |e| text_fault(&self.id.name, &e);
             let prompt = self.renderer.prompt_ids(&request.prompt).map_err(text)?;
             self.fits(prompt.len() as u64 + u64::from(request.max_tokens))?;
             let (reply, receiver) = oneshot::channel();
@@ -139,7 +143,7 @@ impl LanguageModel for Engine {
 
     fn loglikelihood(&self, request: ScoreRequest) -> BoxFuture<'_, Result<Vec<TokenLogprob>, ModelError>> {
         Box::pin(async move {
-            let text = |e: cord_text::TextError| e.for_model(&self.id.name);
+            let text = |e| text_fault(&self.id.name, &e);
             let prompt = self.renderer.prompt_ids(&request.prompt).map_err(text)?;
             let continuation = self.renderer.continuation_ids(&request.continuation).map_err(text)?;
             if continuation.is_empty() {
@@ -155,6 +159,7 @@ impl LanguageModel for Engine {
 
 /// What the model's thread owns.
 struct Worker {
+    name: String,
     transformer: Transformer,
     renderer: Arc<Renderer>,
     settings: EngineSettings,
@@ -164,7 +169,7 @@ struct Worker {
 impl Worker {
     fn run(&self, jobs: &Receiver<Job>) {
         let (mut generate, mut scores) = (VecDeque::new(), VecDeque::new());
-        let mut sort = |job: Job, generate: &mut VecDeque<Generate>, scores: &mut VecDeque<Score>| match job {
+        let sort = |job: Job, generate: &mut VecDeque<Generate>, scores: &mut VecDeque<Score>| match job {
             Job::Generate(job) => generate.push_back(job),
             Job::Score(job) => scores.push_back(job),
         };
@@ -198,7 +203,7 @@ impl Worker {
     fn generate(&self, queue: &mut VecDeque<Generate>) {
         let batch = self.take(queue, |job| job.request.prompt.len());
         let (requests, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|job| (job.request, job.reply)).unzip();
-        let results = decode(&self.transformer, &self.renderer, &requests);
+        let results = decode(&self.transformer, &self.renderer, &self.name, &requests);
         for ((request, reply), result) in requests.iter().zip(replies).zip(results) {
             let result = result.map(|decoded| Generation {
                 text: decoded.text,
@@ -219,7 +224,7 @@ impl Worker {
         let batch = self.take(queue, |job| job.prompt.len() + job.continuation.len());
         let (requests, replies): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|job| ((job.prompt, job.continuation), job.reply)).unzip();
-        let results = score(&self.transformer, self.renderer.name(), &requests);
+        let results = score(&self.transformer, &self.name, &requests);
         for (reply, result) in replies.into_iter().zip(results) {
             let _ = reply.send(result);
         }
@@ -245,5 +250,16 @@ impl Worker {
         rest.sort_by_key(|(index, _)| *index);
         queue.extend(rest.into_iter().map(|(_, job)| job));
         jobs.into_iter().map(|(_, job)| job).collect()
+    }
+}
+
+/// A rendering fault as the fault of a model.
+fn text_fault(model: &str, error: &TextError) -> ModelError {
+    let (model, reason) = (model.to_owned(), error.to_string());
+    match error {
+        TextError::NoTemplate | TextError::TemplateSyntax { .. } | TextError::TemplateRender { .. } => {
+            ModelError::Template { model, reason }
+        }
+        _ => ModelError::Tokenizer { model, reason },
     }
 }

@@ -15,7 +15,7 @@ mod sampling;
 mod score;
 mod transformer;
 
-pub use checkpoint::{Dtype, LoadedModel, load, read_tensors, save, write_tensors};
+pub use checkpoint::{Dtype, HostTensor, LoadedModel, load, read_tensors, save, write_tensors};
 pub use config::LmConfig;
 pub use decode::{DecodeRequest, Decoded, decode};
 pub use device::{DeviceSpec, open_device};

@@ -21,6 +21,21 @@ pub(crate) fn rms_norm(x: Tensor<2>, weight: Tensor<1>, eps: f64) -> Tensor<2> {
     x * scale * weight.unsqueeze_dim(0)
 }
 
+/// A linear layer on rows: `x · weight`, with at least `least` rows in the product.
+///
+/// The CPU's matrix product has paths of its own for few rows, which sum in another order. Padding keeps a row's
+/// result the same, bit for bit, alone or in a batch.
+///
+/// # Shapes
+/// - `x`: `[rows, in]`, `weight`: `[in, out]`, output `[rows, out]`
+pub(crate) fn linear(x: Tensor<2>, weight: Tensor<2>, least: usize) -> Tensor<2> {
+    let [rows, _] = x.dims();
+    if rows >= least {
+        return x.matmul(weight);
+    }
+    x.repeat_dim(0, least.div_ceil(rows)).matmul(weight).slice_dim(0, 0..rows)
+}
+
 /// The gated feed-forward inner activation (Shazeer 2020): `silu(gate) * up`.
 ///
 /// # Shapes
@@ -138,6 +153,11 @@ impl AttentionMask {
         Self(Tensor::from_data(TensorData::new(bias, [starts.len(), tokens, columns]), device))
     }
 
+    /// The mask of one query, given twice.
+    fn repeated(&self) -> Self {
+        Self(self.0.clone().repeat_dim(1, 2))
+    }
+
     /// A mask from its bias: 0 where a query sees a key, very negative where it does not.
     pub(crate) fn autodiff(&self) -> Self {
         Self(self.0.clone().autodiff())
@@ -148,25 +168,31 @@ impl AttentionMask {
 /// `softmax(q kᵀ / sqrt(d) + mask) v`.
 ///
 /// The queries that share a key head are stacked as rows of one matrix, so keys and values are never repeated in
-/// memory, and the product has at least two rows: a single row would take another path through the matrix product,
-/// with sums in another order.
+/// memory. Keys come transposed: the CPU's matrix product sums in another order when a small product has a transposed
+/// right side or a single row, and the result would then depend on what else is in the batch.
 ///
 /// # Shapes
 /// - `q`: `[batch, tokens, heads, head_dim]`
-/// - `k`, `v`: `[batch, kv_heads, columns, head_dim]`
+/// - `k`: `[batch, kv_heads, head_dim, columns]`
+/// - `v`: `[batch, kv_heads, columns, head_dim]`
 /// - output: `[batch * tokens, heads * head_dim]`
 pub(crate) fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: &AttentionMask) -> Tensor<2> {
     let [b, t, heads, d] = q.dims();
-    let [_, kv, columns, _] = k.dims();
+    let [_, kv, _, columns] = k.dims();
     let group = heads / kv;
+    if group * t == 1 {
+        // One row is padded to two, and the second is dropped again.
+        let twice = attention(Tensor::cat(vec![q.clone(), q], 1), k, v, &mask.repeated());
+        let width = twice.dims()[1];
+        return twice.reshape([b, 2, width]).slice_dim(1, 0..1).reshape([b, width]);
+    }
     let q = q.mul_scalar(1.0 / (d as f64).sqrt());
     // [b, t, heads, d] -> [b, kv, group * t, d]
     let q = q.reshape([b, t, kv, group, d]).permute([0, 2, 3, 1, 4]).reshape([b, kv, group * t, d]);
-    let scores = q.matmul(k.swap_dims(2, 3));
+    let scores = q.matmul(k);
     let [mask_rows, _, _] = mask.0.dims();
     // [b, kv, group * t, columns] -> [b, kv, group, t, columns], so that one mask serves every head
-    let scores = scores.reshape([b, kv, group, t, columns])
-        + mask.0.clone().reshape([mask_rows, 1, 1, t, columns]);
+    let scores = scores.reshape([b, kv, group, t, columns]) + mask.0.clone().reshape([mask_rows, 1, 1, t, columns]);
     let weights = softmax(scores, 4).reshape([b, kv, group * t, columns]);
     let out = weights.matmul(v);
     // [b, kv, group * t, d] -> [b * t, heads * d]

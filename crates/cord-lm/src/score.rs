@@ -5,7 +5,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use cord_core::{ModelError, TokenLogprob};
 
 use crate::Transformer;
-use crate::decode::read_left_padded;
+use crate::decode::{padded_width, read_left_padded};
 use crate::ops::AttentionMask;
 
 /// Rows whose prefix is read once.
@@ -23,7 +23,11 @@ struct Group {
 ///
 /// # Errors
 /// For each request on its own: [`ModelError::NotFinite`].
-pub fn score(model: &Transformer, name: &str, requests: &[(Vec<u32>, Vec<u32>)]) -> Vec<Result<Vec<TokenLogprob>, ModelError>> {
+pub fn score(
+    model: &Transformer,
+    name: &str,
+    requests: &[(Vec<u32>, Vec<u32>)],
+) -> Vec<Result<Vec<TokenLogprob>, ModelError>> {
     if requests.is_empty() {
         return Vec::new();
     }
@@ -36,15 +40,14 @@ pub fn score(model: &Transformer, name: &str, requests: &[(Vec<u32>, Vec<u32>)])
     let device = model.device();
 
     let prefixes: Vec<&[u32]> = groups.iter().map(|g| &rows[g.members[0]][..g.shared]).collect();
-    let width = prefixes.iter().map(|p| p.len()).max().unwrap_or(0);
+    let width = padded_width(&prefixes);
     let order: Vec<(usize, usize)> =
         groups.iter().enumerate().flat_map(|(g, group)| group.members.iter().map(move |m| (g, *m))).collect();
     let suffix = order.iter().map(|(g, m)| rows[*m].len() - groups[*g].shared).max().unwrap_or(0);
 
     let mut prefix_cache = model.cache(groups.len(), width);
-    if width > 0 {
-        let _ = read_left_padded(model, &prefixes, &mut prefix_cache);
-    }
+    // Only the keys and values are wanted.
+    let _ = read_left_padded(model, &prefixes, &mut prefix_cache);
     let sources: Vec<usize> = order.iter().map(|(g, _)| *g).collect();
     let mut cache = prefix_cache.select(&sources, width + suffix);
 
@@ -139,8 +142,7 @@ mod tests {
             request(&[1, 2, 3, 4, 8], &[7, 7]),
             request(&[1, 2, 3, 4, 8], &[7, 7]),
         ];
-        let rows: Vec<Vec<u32>> =
-            requests.iter().map(|(p, c)| [p.as_slice(), &c[..c.len() - 1]].concat()).collect();
+        let rows: Vec<Vec<u32>> = requests.iter().map(|(p, c)| [p.as_slice(), &c[..c.len() - 1]].concat()).collect();
         let groups = group(&requests, &rows);
         let shape: Vec<(usize, Vec<usize>)> = groups.into_iter().map(|g| (g.shared, g.members)).collect();
         assert_eq!(shape, [(4, vec![2, 3, 0]), (3, vec![1])]);

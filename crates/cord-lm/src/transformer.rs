@@ -21,6 +21,9 @@ pub enum ParamMut<'a> {
     Linear(&'a mut Tensor<2>),
 }
 
+/// The fewest rows of a product, so that its result does not depend on the batch; see [`ops::linear`].
+const ROWS: usize = 2;
+
 #[derive(Clone, Debug)]
 struct Block {
     input_norm: Tensor<1>,
@@ -165,8 +168,9 @@ impl Transformer {
     /// - `hidden`: `[rows, hidden]`; output: `[rows, vocab]`
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
         match &self.head {
-            Some(head) => hidden.matmul(head.clone()),
-            None => hidden.matmul(self.embed.clone().transpose()),
+            Some(head) => ops::linear(hidden, head.clone(), ROWS),
+            // A product of at most 256 values with a transposed right side takes a path of its own.
+            None => ops::linear(hidden, self.embed.clone().transpose(), ROWS.max(256 / self.config.vocab + 1)),
         }
     }
 
@@ -187,9 +191,12 @@ impl Transformer {
 
     /// An empty cache for `batch` rows and at most `columns` columns.
     pub fn cache(&self, batch: usize, columns: usize) -> Cache {
-        let shape = [batch, self.config.kv_heads, columns, self.config.head_dim];
+        let (heads, d) = (self.config.kv_heads, self.config.head_dim);
         let device = self.device();
-        let layer = || LayerCache { k: Tensor::zeros(shape, &device), v: Tensor::zeros(shape, &device) };
+        let layer = || LayerCache {
+            k: Tensor::zeros([batch, heads, d, columns], &device),
+            v: Tensor::zeros([batch, heads, columns, d], &device),
+        };
         Cache { layers: (0..self.config.layers).map(|_| layer()).collect(), length: 0 }
     }
 }
@@ -213,23 +220,27 @@ impl Block {
         let normed = ops::rms_norm(x.clone(), self.input_norm.clone(), config.norm_eps);
         // [batch * tokens, heads * d] -> [batch, tokens, heads, d]
         let split = |x: Tensor<2>, heads: usize| x.reshape([batch, tokens, heads, d]);
-        let q = rope.apply(split(normed.clone().matmul(self.q.clone()), config.heads));
-        let k = rope.apply(split(normed.clone().matmul(self.k.clone()), config.kv_heads)).swap_dims(1, 2);
-        let v = split(normed.matmul(self.v.clone()), config.kv_heads).swap_dims(1, 2);
+        let q = rope.apply(split(ops::linear(normed.clone(), self.q.clone(), ROWS), config.heads));
+        let k =
+            rope.apply(split(ops::linear(normed.clone(), self.k.clone(), ROWS), config.kv_heads)).permute([0, 2, 3, 1]);
+        let v = split(ops::linear(normed, self.v.clone(), ROWS), config.kv_heads).swap_dims(1, 2);
         let (k, v) = match cache {
             Some((layer, length)) => layer.append(k, v, length),
             None => (k, v),
         };
-        let x = x + ops::attention(q, k, v, mask).matmul(self.o.clone());
+        let x = x + ops::linear(ops::attention(q, k, v, mask), self.o.clone(), ROWS);
         let normed = ops::rms_norm(x.clone(), self.post_norm.clone(), config.norm_eps);
-        let inner = ops::swiglu(normed.clone().matmul(self.gate.clone()), normed.matmul(self.up.clone()));
-        x + inner.matmul(self.down.clone())
+        let inner = ops::swiglu(
+            ops::linear(normed.clone(), self.gate.clone(), ROWS),
+            ops::linear(normed, self.up.clone(), ROWS),
+        );
+        x + ops::linear(inner, self.down.clone(), ROWS)
     }
 }
 
 #[derive(Clone, Debug)]
 struct LayerCache {
-    /// `[batch, kv_heads, columns, head_dim]`
+    /// `[batch, kv_heads, head_dim, columns]`: transposed, as attention wants it
     k: Tensor<4>,
     /// `[batch, kv_heads, columns, head_dim]`
     v: Tensor<4>,
@@ -238,11 +249,12 @@ struct LayerCache {
 impl LayerCache {
     /// Writes new keys and values at column `length` and gives all columns up to their end.
     fn append(&mut self, k: Tensor<4>, v: Tensor<4>, length: usize) -> (Tensor<4>, Tensor<4>) {
-        let end = length + k.dims()[2];
+        let [batch, heads, count, d] = v.dims();
+        let end = length + count;
         // `inplace` hands over the only reference, so that the write happens where the cache lies.
-        self.k.inplace(|cache| cache.slice_assign([0..k.dims()[0], 0..k.dims()[1], length..end, 0..k.dims()[3]], k));
-        self.v.inplace(|cache| cache.slice_assign([0..v.dims()[0], 0..v.dims()[1], length..end, 0..v.dims()[3]], v));
-        (self.k.clone().slice_dim(2, 0..end), self.v.clone().slice_dim(2, 0..end))
+        self.k.inplace(|cache| cache.slice_assign([0..batch, 0..heads, 0..d, length..end], k));
+        self.v.inplace(|cache| cache.slice_assign([0..batch, 0..heads, length..end, 0..d], v));
+        (self.k.clone().slice_dim(3, 0..end), self.v.clone().slice_dim(2, 0..end))
     }
 }
 
@@ -263,7 +275,7 @@ impl Cache {
 
     /// Columns there is room for.
     pub fn columns(&self) -> usize {
-        self.layers[0].k.dims()[2]
+        self.layers[0].v.dims()[2]
     }
 
     /// A cache whose rows are the given rows of this one, with room for `columns`: rows can repeat (a shared
@@ -276,14 +288,19 @@ impl Cache {
         let device = self.layers[0].k.device();
         let index: Vec<i64> = rows.iter().map(|row| *row as i64).collect();
         let index = Tensor::<1, Int>::from_data(TensorData::new(index, [rows.len()]), &device);
-        let pick = |t: &Tensor<4>| {
-            let [_, kv, _, d] = t.dims();
-            let kept = t.clone().slice_dim(2, 0..self.length).select(0, index.clone());
-            let all = Tensor::zeros([rows.len(), kv, columns, d], &device);
-            all.slice_assign([0..rows.len(), 0..kv, 0..self.length, 0..d], kept)
+        let n = rows.len();
+        let layer = |layer: &LayerCache| {
+            let [_, heads, _, d] = layer.v.dims();
+            let k = layer.k.clone().slice_dim(3, 0..self.length).select(0, index.clone());
+            let v = layer.v.clone().slice_dim(2, 0..self.length).select(0, index.clone());
+            LayerCache {
+                k: Tensor::zeros([n, heads, d, columns], &device)
+                    .slice_assign([0..n, 0..heads, 0..d, 0..self.length], k),
+                v: Tensor::zeros([n, heads, columns, d], &device)
+                    .slice_assign([0..n, 0..heads, 0..self.length, 0..d], v),
+            }
         };
-        let layers = self.layers.iter().map(|layer| LayerCache { k: pick(&layer.k), v: pick(&layer.v) }).collect();
-        Self { layers, length: self.length }
+        Self { layers: self.layers.iter().map(layer).collect(), length: self.length }
     }
 }
 

@@ -1,1 +1,56 @@
-//! Placeholder.
+//! A recipe's text to a validated [`Recipe`], and that to a [`Plan`] of stages with content-derived keys.
+//!
+//! This crate touches no file, no model and no clock: whether a file exists, and what a model or data set
+//! is by content, are told to it.
+//!
+//! - [`Recipe::read`] reports every fault at once, each with its place, what was expected and given, and a hint.
+//! - An *arm* is the recipe with some keys overridden. In [`Recipe`] every arm is already resolved, so that no
+//!   reader of it knows how overriding works.
+//! - [`Recipe::plan`] names each stage by a digest of the settings that matter to it, of its inputs' keys and
+//!   of its models' content. What says how to run (`[run]`) is in no key, and arms share every stage whose
+//!   key is the same.
+//!
+//! # Overriding
+//!
+//! Arms and `--set` follow one rule: tables merge key by key; anything else replaces what stood there. A table
+//! that gives its `kind` replaces the whole table, for the keys of another kind have no meaning in it. A key
+//! that excludes another (`steps` and `epochs`, `path` and `hub`) takes its place.
+
+mod arm;
+mod datasets;
+mod distance;
+mod eval;
+mod fault;
+mod generate;
+mod key;
+mod model;
+mod overlay;
+mod place;
+mod plan;
+mod reader;
+mod recipe;
+mod render;
+mod run;
+mod stage;
+mod table;
+mod train;
+mod tree;
+
+pub use arm::Arm;
+pub use datasets::{DataSource, ProblemSettings};
+pub use eval::EvalSettings;
+pub use fault::{Fault, FaultKind, Faults, RecipeError};
+pub use generate::{
+    AnswerBy, Budget, DEFAULT_CUE, Finished, GenerateSettings, Keep, Scorer, Search, Segmenter, default_prompt,
+};
+pub use model::{Model, ModelSource, Scratch};
+pub use place::Location;
+pub use plan::{Identities, Needs, Plan};
+pub use recipe::Recipe;
+pub use run::{Device, RunSettings};
+pub use stage::{
+    BenchmarkStage, EvalStage, EvaluatedModel, GenerateStage, Input, NamedModel, ScorerModel, StageKind, StageSettings,
+    StageSpec, TableRow, TableStage, Teacher, TrainStage,
+};
+pub use table::{Column, EvalMetric, ExpectedOrder, TableSettings, TrajectoryMetric};
+pub use train::{Optimiser, Schedule, TrainData, TrainLength, TrainSettings};

@@ -1,1 +1,55 @@
-//! Placeholder.
+//! The only crate that writes results: stage folders, the journal of model replies, and the Parquet
+//! and JSON Lines files inside them.
+//!
+//! # Layout
+//!
+//! ```text
+//! runs/<recipe>/
+//!   <stage>-<short key>/            a finished stage
+//!     manifest.json                 what made it, and every file with its size and digest
+//!     journal.jsonl                 the model replies that it was made from
+//!     timings.json                  seconds; the only file that may differ between two equal runs
+//!     …                             the stage's own files
+//!   .partial-<stage>-<short key>/   a stage that was begun and not finished
+//!   .lock-<stage>-<short key>       held by the process that works on the stage
+//! ```
+//!
+//! # Promises
+//!
+//! - A folder without a manifest does not exist. The manifest is the last file written, and only then
+//!   does the folder get its final name.
+//! - Every file is written under a temporary name, flushed to the disk and renamed.
+//! - A killed stage keeps its partial folder: its journal is read again, so resuming is running again.
+//! - Two processes never write one stage: the second is refused.
+//! - The same rows give the same bytes, in whatever order they were made.
+//!
+//! Covered: a process killed at any instruction, and a full disk. Loss of power is covered for finished
+//! stages; of an unfinished stage's journal the system may lose the newest lines, which are asked again.
+//!
+//! This crate reads no clock and knows no recipe: stage names, keys and settings are given to it.
+
+mod columns;
+mod durable;
+mod error;
+mod folder;
+mod journal;
+mod journaled;
+mod jsonl;
+mod ledger;
+mod manifest;
+mod samples;
+mod store;
+mod trajectories;
+mod writer;
+
+pub use error::StoreError;
+pub use folder::{StageFolder, Timings};
+pub use journal::{Journal, Reply};
+pub use journaled::{Counters, Journaled};
+pub use jsonl::{TrainingRow, read_jsonl, to_jsonl};
+pub use ledger::{LedgerRow, candidates_from_parquet, candidates_to_parquet};
+pub use manifest::{FileEntry, MANIFEST_FORMAT, Manifest, Program};
+pub use samples::{SampleRow, samples_from_parquet, samples_to_parquet};
+pub use store::Store;
+pub use trajectories::{trajectories_from_parquet, trajectories_to_parquet};
+pub use writer::StageWriter;

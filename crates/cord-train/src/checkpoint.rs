@@ -86,12 +86,13 @@ pub(crate) fn load(
         return Err(TrainError::OtherRun { path, expected: run.short(), given: state.run.short() });
     }
     let file = dir.join(format!("step-{}.{FILE}", state.step));
-    let bytes = std::fs::read(&file)
-        .map_err(|e| TrainError::Checkpoint { path: file.clone(), reason: e.to_string() })?;
+    let bytes =
+        std::fs::read(&file).map_err(|e| TrainError::Checkpoint { path: file.clone(), reason: e.to_string() })?;
     if Digest::of_bytes(&bytes) != state.tensors {
         return Err(TrainError::Checkpoint {
             path: file,
-            reason: "expected the tensors that `trainer.json` names, got others; remove the folder to start again".into(),
+            reason: "expected the tensors that `trainer.json` names, got others; remove the folder to start again"
+                .into(),
         });
     }
     let mut tensors: BTreeMap<_, _> = read_tensors(&file)?;

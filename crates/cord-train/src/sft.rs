@@ -1,8 +1,8 @@
 //! The loop, top to bottom.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use burn::tensor::Device;
@@ -157,7 +157,8 @@ pub fn train(
             return Err(TrainError::Diverged { step: step + 1, loss, norm, examples, checkpoint: saved });
         }
         let clip = if settings.clip_norm > 0.0 { (settings.clip_norm / (norm + 1e-6)).min(1.0) } else { 1.0 };
-        let gradients = if clip < 1.0 { gradients.into_iter().map(|g| g.mul_scalar(clip)).collect() } else { gradients };
+        let gradients =
+            if clip < 1.0 { gradients.into_iter().map(|g| g.mul_scalar(clip)).collect() } else { gradients };
         let learning_rate = settings.schedule.at(step, steps);
         optimiser.step(&mut model, gradients, learning_rate);
 

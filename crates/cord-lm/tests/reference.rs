@@ -1,0 +1,262 @@
+//! Logits against transformers, and the equalities that batching and caching must keep.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Int, Tensor, TensorData};
+use cord_core::{Finish, GenerateRequest, LanguageModel, Message, Opening, Prompt, Sampling, ScoreRequest, Seed};
+use cord_lm::{
+    DecodeRequest, DeviceSpec, Dtype, Engine, EngineSettings, LmConfig, LoadedModel, Transformer, decode, load,
+    open_device, read_tensors, save, score,
+};
+use cord_text::{Renderer, TokenizerSpec, train_tokenizer};
+use futures::executor::block_on;
+use futures::future::join_all;
+
+/// A tiny checkpoint with logits from transformers, made by `scripts/make-llama-fixture`.
+fn fixture() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama")
+}
+
+fn compare_with_reference(dir: &Path) {
+    let device = open_device(DeviceSpec::Cpu).unwrap();
+    let model = Transformer::from_dir(dir, &device).unwrap();
+    let reference = read_tensors(&dir.join("reference.safetensors")).unwrap();
+    let (ids, shape) = &reference["input_ids"];
+    let (expected, logits_shape) = &reference["logits"];
+    assert_eq!(logits_shape[..2], shape[..]);
+    let ids: Vec<i64> = ids.iter().map(|id| *id as i64).collect();
+    let tokens = Tensor::<2, Int>::from_data(TensorData::new(ids, [shape[0], shape[1]]), &device);
+    let given: Vec<f32> = model.logits(model.forward(tokens)).into_data().try_into_vec().unwrap();
+    let worst = expected.iter().zip(&given).map(|(e, g)| (e - g).abs()).fold(0.0, f32::max);
+    assert_eq!(expected.len(), given.len());
+    assert!(worst < 1e-4, "{}: the largest difference of a logit is {worst}", dir.display());
+}
+
+#[test]
+fn logits_equal_those_of_transformers() {
+    compare_with_reference(&fixture());
+    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures/tiny-llama");
+    if shared.exists() {
+        compare_with_reference(&shared);
+    }
+}
+
+fn renderer() -> Renderer {
+    let text = "Move 1: forward 3. Move 2: times 7. ### Step 1. 4 plus 3 gives 7.\n### Step 2. 7 times 7 gives 9.\n</think>\nThe final answer is \\boxed{7, 9}.";
+    let spec = TokenizerSpec::ByteBpe { vocab: 300, split_digits: true };
+    train_tokenizer(&spec, std::iter::once(text)).unwrap()
+}
+
+/// A model with real text in and out and weights drawn wide, so that its choices are far from uniform.
+fn model() -> LoadedModel {
+    let device = open_device(DeviceSpec::Cpu).unwrap();
+    let renderer = renderer();
+    let config = LmConfig {
+        vocab: renderer.vocab_size(),
+        hidden: 48,
+        ffn: 96,
+        layers: 3,
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 12,
+        context: 256,
+        rope_theta: 1e4,
+        norm_eps: 1e-6,
+        tied: true,
+        eos: renderer.eos_ids().to_vec(),
+        bos: None,
+        pad: Some(renderer.pad_id()),
+    };
+    let mut transformer = Transformer::init(&config, Seed::root(4), &device);
+    transformer.visit(&mut |_, param| {
+        if let cord_lm::ParamMut::Table(t) | cord_lm::ParamMut::Linear(t) = param {
+            *t = t.clone().mul_scalar(8.0);
+        }
+    });
+    let dir = tempfile::tempdir().unwrap();
+    save(dir.path(), &transformer, &renderer, Dtype::F32).unwrap();
+    load(dir.path(), "wide", &device).unwrap()
+}
+
+fn prompts() -> Vec<Vec<u32>> {
+    let renderer = renderer();
+    let texts =
+        ["Move 1: forward 3.", "Move 1: forward 3. Move 2: times 7.", "7", "Move 1: forward 3.", "4 plus 3 gives"];
+    texts.iter().map(|t| renderer.continuation_ids(t).unwrap()).collect()
+}
+
+fn request(prompt: Vec<u32>, seed: u64, max_tokens: u32) -> DecodeRequest {
+    let sampling = Sampling { temperature: 0.8, top_p: 0.95, top_k: 0 };
+    DecodeRequest { prompt, stop: vec!["gives".into()], max_tokens, sampling, seed: Seed::root(seed) }
+}
+
+#[test]
+fn a_batch_decodes_what_each_prompt_decodes_alone() {
+    let LoadedModel { transformer, renderer, .. } = model();
+    // 150 tokens pass the point where the cache grows.
+    let requests: Vec<_> = prompts().into_iter().zip(0..).map(|(p, i)| request(p, i, 150)).collect();
+    let together = decode(&transformer, &renderer, "wide", &requests);
+    for (request, together) in requests.iter().zip(together) {
+        let alone = decode(&transformer, &renderer, "wide", std::slice::from_ref(request)).remove(0);
+        let (alone, together) = (alone.unwrap(), together.unwrap());
+        assert!(alone == together, "the draw depends on the batch for a prompt of {} tokens", request.prompt.len());
+        assert!(alone.tokens > 3);
+    }
+}
+
+#[test]
+fn scores_are_the_same_alone_together_and_without_a_cache() {
+    let LoadedModel { transformer, renderer, .. } = model();
+    let stem = renderer.continuation_ids("Move 1: forward 3. Move 2: times 7. ### Step 1. 4 plus 3 gives").unwrap();
+    let answer = renderer.continuation_ids("7, 9}.").unwrap();
+    let mut requests: Vec<(Vec<u32>, Vec<u32>)> = Vec::new();
+    for step in [" 7.", " 8.\n### Step 2.", " 7.\n", " 1"] {
+        requests.push(([stem.clone(), renderer.continuation_ids(step).unwrap()].concat(), answer.clone()));
+    }
+    requests.push((prompts()[2].clone(), answer[..1].to_vec()));
+    let together = score(&transformer, "wide", &requests);
+    for ((prompt, continuation), together) in requests.iter().zip(together) {
+        let together = together.unwrap();
+        let alone = score(&transformer, "wide", &[(prompt.clone(), continuation.clone())]).remove(0).unwrap();
+        assert_eq!(alone, together, "batched and single scores are the same bits");
+        let row = [prompt.as_slice(), continuation].concat();
+        let ids: Vec<i64> = row.iter().map(|id| i64::from(*id)).collect();
+        let count = ids.len();
+        let tokens = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, count]), &transformer.device());
+        let logits = transformer.logits(transformer.forward(tokens));
+        let all: Vec<f32> = burn::tensor::activation::log_softmax(logits, 1).into_data().try_into_vec().unwrap();
+        for (offset, token) in together.iter().enumerate() {
+            let position = prompt.len() - 1 + offset;
+            let expected = all[position * transformer.config().vocab + token.token as usize];
+            assert!((f64::from(expected) - token.logprob).abs() < 1e-5, "{expected} {}", token.logprob);
+        }
+    }
+}
+
+#[test]
+fn decoding_with_the_cache_follows_the_full_forward() {
+    let LoadedModel { transformer, renderer, .. } = model();
+    let greedy = Sampling { temperature: 0.0, top_p: 1.0, top_k: 0 };
+    let prompt = prompts().remove(1);
+    let request =
+        DecodeRequest { prompt: prompt.clone(), stop: vec![], max_tokens: 20, sampling: greedy, seed: Seed::root(1) };
+    let decoded = decode(&transformer, &renderer, "wide", &[request]).remove(0).unwrap();
+    let mut row = prompt;
+    let mut text = renderer.decoder();
+    let mut expected = String::new();
+    for _ in 0..20 {
+        let ids: Vec<i64> = row.iter().map(|id| i64::from(*id)).collect();
+        let count = ids.len();
+        let tokens = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, count]), &transformer.device());
+        let logits: Vec<f32> = transformer.logits(transformer.forward(tokens)).into_data().try_into_vec().unwrap();
+        let last = &logits[(count - 1) * transformer.config().vocab..];
+        let best = (0..last.len()).max_by(|a, b| last[*a].total_cmp(&last[*b]).then(b.cmp(a))).unwrap() as u32;
+        if renderer.eos_ids().contains(&best) {
+            break;
+        }
+        expected.push_str(&text.push(best).unwrap());
+        row.push(best);
+    }
+    expected.push_str(&text.flush().unwrap());
+    assert_eq!(decoded.text, expected);
+}
+
+#[test]
+fn a_stop_string_and_the_budget_end_a_generation() {
+    let LoadedModel { transformer, renderer, .. } = model();
+    let mut one = request(prompts().remove(0), 3, 60);
+    one.stop.clear();
+    let free = decode(&transformer, &renderer, "wide", &[one.clone()]).remove(0).unwrap();
+    let inner: String = free.text.chars().skip(4).take(2).collect();
+    assert_eq!(inner.chars().count(), 2, "the model writes at least six characters: `{}`", free.text);
+    let at = free.text.find(&inner).unwrap();
+    one.stop = vec![inner.clone()];
+    let stopped = decode(&transformer, &renderer, "wide", &[one.clone()]).remove(0).unwrap();
+    assert_eq!(stopped.finish, Finish::Delimiter(inner));
+    assert_eq!(stopped.text, free.text[..at]);
+    one.stop.clear();
+    one.max_tokens = 5;
+    let cut = decode(&transformer, &renderer, "wide", &[one]).remove(0).unwrap();
+    assert_eq!((cut.finish, cut.tokens), (Finish::Length, 5));
+}
+
+#[test]
+fn an_engine_gives_the_same_replies_whatever_is_in_flight() {
+    let generate = |i: u64| GenerateRequest {
+        prompt: Prompt {
+            messages: vec![Message::user(format!("Move {}: forward 3.", i % 3))],
+            opening: Opening::Think,
+            prefix: "### Step 1.".into(),
+        },
+        stop: vec!["\n".into()],
+        max_tokens: 24,
+        sampling: Sampling::default(),
+        seed: Seed::root(i),
+    };
+    let score = |i: u64| ScoreRequest { prompt: generate(i).prompt, continuation: format!(" {i} gives {i}") };
+    let run = |settings: EngineSettings| {
+        let engine = Engine::start(model(), settings).unwrap();
+        let generated = join_all((0..20).map(|i| engine.generate(generate(i))));
+        let scored = join_all((0..20).map(|i| engine.loglikelihood(score(i))));
+        block_on(futures::future::join(generated, scored))
+    };
+    let wide = run(EngineSettings::default());
+    let narrow = run(EngineSettings { max_batch: 3, ..EngineSettings::default() });
+    // Not `assert_eq!`: its message would print every reply.
+    assert!(wide == narrow, "replies depend on the batch that they were in");
+    assert!(wide.0.iter().all(Result::is_ok) && wide.1.iter().all(Result::is_ok));
+}
+
+#[test]
+fn what_does_not_fit_the_context_is_refused() {
+    let engine = Engine::start(model(), EngineSettings::default()).unwrap();
+    let prompt = Prompt { messages: vec![Message::user("7")], opening: Opening::Plain, prefix: String::new() };
+    let request = GenerateRequest {
+        prompt: prompt.clone(),
+        stop: vec![],
+        max_tokens: 5000,
+        sampling: Sampling::default(),
+        seed: Seed::root(1),
+    };
+    let error = block_on(engine.generate(request)).unwrap_err().to_string();
+    assert!(error.starts_with("`wide`: expected at most 256 tokens of prompt and continuation, got 50"), "{error}");
+    let empty = block_on(engine.loglikelihood(ScoreRequest { prompt, continuation: String::new() })).unwrap_err();
+    assert_eq!(empty.to_string(), "`wide`: expected a continuation of at least one token, got ``");
+}
+
+#[test]
+fn a_checkpoint_that_does_not_fit_its_config_names_every_tensor() {
+    let device = open_device(DeviceSpec::Cpu).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let LoadedModel { transformer, renderer, .. } = model();
+    save(dir.path(), &transformer, &renderer, Dtype::F32).unwrap();
+    let path = dir.path().join("config.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("\"intermediate_size\": 96", "\"intermediate_size\": 64")).unwrap();
+    let error = load(dir.path(), "wide", &device).err().unwrap().to_string();
+    assert!(
+        error.contains("`model.layers.0.mlp.gate_proj.weight`: expected the shape [64, 48], got [96, 48]"),
+        "{error}"
+    );
+    assert!(
+        error.contains("`model.layers.2.mlp.down_proj.weight`: expected the shape [48, 64], got [48, 96]"),
+        "{error}"
+    );
+    std::fs::write(&path, text.replace("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 2")).unwrap();
+    let error = load(dir.path(), "wide", &device).err().unwrap().to_string();
+    assert!(error.contains("`model.layers.2.mlp.up_proj.weight`: the config has no place for this tensor"), "{error}");
+}
+
+#[test]
+fn half_precision_checkpoints_read_back_as_they_were_written() {
+    let device = open_device(DeviceSpec::Cpu).unwrap();
+    let LoadedModel { transformer, renderer, .. } = model();
+    for dtype in [Dtype::Bf16, Dtype::F16] {
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        save(one.path(), &transformer, &renderer, dtype).unwrap();
+        let first = load(one.path(), "half", &device).unwrap();
+        save(two.path(), &first.transformer, &first.renderer, dtype).unwrap();
+        let second = load(two.path(), "half", &device).unwrap();
+        assert_eq!(first.id, second.id, "rounding happens once");
+    }
+}

@@ -1,0 +1,123 @@
+//! What of a stage's settings is part of its key.
+//!
+//! A key holds everything that can change the stage's bytes and nothing else: models and data sets by content
+//! instead of by name or path, no budget that the search does not look at, no setting of `[run]`.
+
+use std::collections::BTreeMap;
+
+use cord_core::Digest;
+use serde_json::{Value, json};
+
+use crate::datasets::DataSource;
+use crate::generate::{Budget, Search};
+use crate::model::ModelSource;
+use crate::plan::Identities;
+use crate::stage::{
+    EvalStage, EvaluatedModel, GenerateStage, Input, ScorerModel, StageKind, StageSettings, TableStage, TrainStage,
+};
+use crate::train::TrainData;
+
+/// The key of a stage.
+pub(crate) fn of_stage(
+    settings: &StageSettings,
+    seed: Option<u64>,
+    inputs: &[Input],
+    known: &Identities,
+) -> (StageKind, Digest) {
+    let (kind, matter) = match settings {
+        StageSettings::Problems(problems) => {
+            let matter = json!({ "data": dataset(&problems.source, known), "limit": problems.limit });
+            (StageKind::Problems, matter)
+        }
+        StageSettings::Generate(stage) => (StageKind::Generate, generate(stage, known)),
+        StageSettings::Train(stage) => (StageKind::Train, train(stage, known)),
+        StageSettings::Eval(stage) => (StageKind::Eval, eval(stage, known)),
+        StageSettings::Table(stage) => (StageKind::Table, table(stage)),
+    };
+    let key = Digest::of_json(&json!({
+        "stage": kind.name(),
+        "version": kind.version(),
+        "seed": seed,
+        "settings": matter,
+        "inputs": inputs,
+    }));
+    (kind, key)
+}
+
+fn generate(stage: &GenerateStage, known: &Identities) -> Value {
+    let teachers: Vec<Value> = stage
+        .teachers
+        .iter()
+        .map(|teacher| {
+            let content = model(&teacher.model.source, known);
+            json!({ "name": teacher.model.name, "model": content, "sampling": teacher.sampling })
+        })
+        .collect();
+    let scorer = stage.scorer.as_ref().map(|scorer| match scorer {
+        ScorerModel::PredictivePerplexity { model: prover, cue } => {
+            json!({ "kind": "predictive-perplexity", "model": model(&prover.source, known), "cue": cue })
+        }
+    });
+    let Budget { reasoning, answer, step, steps } = stage.budget;
+    let budget = match stage.search {
+        Search::Beam { .. } => json!({ "reasoning": reasoning, "answer": answer, "step": step, "steps": steps }),
+        Search::Curation { .. } | Search::Single { .. } => json!({ "reasoning": reasoning, "answer": answer }),
+    };
+    json!({
+        "teachers": teachers,
+        "prompt": stage.prompt,
+        "segmenter": stage.segmenter,
+        "scorer": scorer,
+        "search": stage.search,
+        "budget": budget,
+    })
+}
+
+fn train(stage: &TrainStage, known: &Identities) -> Value {
+    let data = match &stage.data {
+        TrainData::Generated => json!({ "keep": stage.keep }),
+        TrainData::Rows { source, limit } => json!({ "rows": dataset(source, known), "limit": limit }),
+    };
+    json!({
+        "student": model(&stage.student.source, known),
+        "data": data,
+        "prompt": stage.prompt,
+        "length": stage.length,
+        "optimiser": stage.optimiser,
+        "max-length": stage.max_length,
+    })
+}
+
+fn eval(stage: &EvalStage, known: &Identities) -> Value {
+    // The student is known by the key of the stage that trains it, which is among the inputs.
+    let model = match &stage.model {
+        EvaluatedModel::Trained => Value::Null,
+        EvaluatedModel::Given(given) => json!(model(&given.source, known)),
+    };
+    json!({
+        "model": model,
+        "samples": stage.samples,
+        "sampling": stage.sampling,
+        "max-tokens": stage.max_tokens,
+        "prompt": stage.prompt,
+    })
+}
+
+fn table(stage: &TableStage) -> Value {
+    json!({ "table": stage.table, "rows": stage.rows })
+}
+
+fn model(source: &ModelSource, known: &Identities) -> Digest {
+    match source {
+        ModelSource::Scratch(shape) => Digest::of_json(&("scratch", shape)),
+        named => look_up(&known.models, &named.label().unwrap_or_default()),
+    }
+}
+
+fn dataset(source: &DataSource, known: &Identities) -> Digest {
+    look_up(&known.datasets, &source.label())
+}
+
+fn look_up(digests: &BTreeMap<String, Digest>, label: &str) -> Digest {
+    *digests.get(label).expect("a plan is made only when every identity it needs is known")
+}

@@ -1,0 +1,262 @@
+//! The recipe as a whole.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use cord_core::Digest;
+use serde::Serialize;
+
+use crate::arm::{Arm, SHARED};
+use crate::fault::{Fault, FaultKind, Faults, RecipeError};
+use crate::overlay::{apply_override, overlay, parse_override};
+use crate::place::{Place, Sources};
+use crate::reader::{Field, Fields, RawFault, Reading};
+use crate::run::RunSettings;
+use crate::table::{Scope, TableSettings};
+use crate::tree::{self, Node, Table, Value};
+
+/// A validated recipe. Every arm is resolved: no reader of it needs to know how arms override.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Recipe {
+    /// Names the folder of its runs.
+    pub name: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// Every arm is run with each of these.
+    pub seeds: Vec<u64>,
+    /// At least one, in the recipe's order.
+    pub arms: Vec<Arm>,
+    /// What is compared.
+    pub table: TableSettings,
+    /// How to run.
+    pub run: RunSettings,
+}
+
+impl Recipe {
+    /// Reads a recipe and reports every fault at once.
+    ///
+    /// `file` names the text in faults. `overrides` are `a.b.c=value`, laid over the text in their order.
+    /// `exists` says whether a path of the recipe, as it stands there, leads to something: a model's folder, a
+    /// file of rows, or `datasets/<name>.toml`.
+    pub fn read(
+        text: &str,
+        file: &Path,
+        overrides: &[String],
+        exists: &dyn Fn(&Path) -> bool,
+    ) -> Result<Self, RecipeError> {
+        let sources = Sources::new(file, text, overrides);
+        let mut gathered = Gathered::default();
+        let recipe = match resolve(text, overrides, &mut gathered) {
+            None => None,
+            Some(root) => read(&root, exists, overrides, &mut gathered),
+        };
+        match recipe {
+            Some(recipe) if gathered.0.is_empty() => Ok(recipe),
+            _ => Err(Faults { file: file.display().to_string(), faults: gathered.located(&sources) }.into()),
+        }
+    }
+
+    /// The digest of what the recipe does: everything but its name, its description and `[run]`.
+    ///
+    /// Comments, the order of keys and whether a default is spelt out do not change it; the names of arms and
+    /// models do, since tables and ledgers show them. Two files with the same digest are one experiment.
+    pub fn digest(&self) -> Digest {
+        Digest::of_json(&("cord-recipe", &self.seeds, &self.arms, &self.table))
+    }
+
+    /// The arm of a name.
+    pub fn arm(&self, name: &str) -> Option<&Arm> {
+        self.arms.iter().find(|arm| arm.name == name)
+    }
+}
+
+/// Faults, each with the arms that have it. `None` is the recipe itself.
+#[derive(Default)]
+struct Gathered(Vec<(RawFault, Vec<Option<String>>)>);
+
+impl Gathered {
+    fn add(&mut self, faults: Vec<RawFault>, arm: Option<&String>) {
+        for fault in faults {
+            match self.0.iter_mut().find(|(known, _)| *known == fault) {
+                Some((_, arms)) => arms.push(arm.cloned()),
+                None => self.0.push((fault, vec![arm.cloned()])),
+            }
+        }
+    }
+
+    /// A fault of every arm is the recipe's, and names none.
+    fn of_all_arms(&mut self, arms: usize) {
+        for (_, having) in &mut self.0 {
+            let distinct: BTreeSet<_> = having.iter().cloned().collect();
+            if distinct.contains(&None) || distinct.len() == arms {
+                having.clear();
+            }
+        }
+    }
+
+    fn located(mut self, sources: &Sources<'_>) -> Vec<Fault> {
+        self.0.sort_by_key(|(fault, _)| fault.place);
+        let locate = |(fault, arms): (RawFault, Vec<Option<String>>)| Fault {
+            kind: fault.kind,
+            location: sources.locate(fault.place),
+            arms: arms.into_iter().flatten().collect(),
+        };
+        self.0.into_iter().map(locate).collect()
+    }
+}
+
+/// The text with the overrides laid over it. Without a tree nothing more can be said.
+fn resolve(text: &str, overrides: &[String], gathered: &mut Gathered) -> Option<Node> {
+    let root = tree::parse(text, 0);
+    let mut faults = Vec::new();
+    let mut root = root.map_err(|found| faults.extend(found)).ok();
+    for (index, text) in overrides.iter().enumerate() {
+        match (parse_override(text, index + 1), &mut root) {
+            (Ok(over), Some(root)) => apply_override(root, over, &mut faults),
+            (Ok(_), None) => {}
+            (Err(found), _) => faults.extend(found),
+        }
+    }
+    gathered.add(faults, None);
+    root
+}
+
+fn read(root: &Node, exists: &dyn Fn(&Path) -> bool, overrides: &[String], gathered: &mut Gathered) -> Option<Recipe> {
+    let reading = Reading { exists, faults: RefCell::default() };
+    let table = root.table()?;
+    let fields = Fields::root(&reading, table, root.place);
+    let name = fields.need("name", "a name of letters, digits, `-`, `_` and `.`", |field| {
+        field.text_that("a name of letters, digits, `-`, `_` and `.`", |name| {
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+            !name.is_empty() && !name.starts_with('.') && name.chars().all(plain)
+        })
+    });
+    let description = fields.optional("description", Field::text);
+    let seeds = read_seeds(&fields);
+    let run = fields.or("run", RunSettings::default(), |field| field.table(|fields| Some(RunSettings::read(fields))));
+
+    let overlays = arm_overlays(&fields, name.as_deref());
+    let mut arms = Vec::new();
+    let mut trees = Vec::new();
+    for (arm, over) in &overlays {
+        let mut tree = Node { value: Value::Table(shared(table)), place: root.place };
+        overlay(&mut tree, over.clone(), &mut Vec::new());
+        let reading = Reading { exists, faults: RefCell::default() };
+        arms.extend(Arm::read(arm, &tree, &reading));
+        gathered.add(reading.faults.into_inner(), Some(arm));
+        trees.push(tree);
+    }
+    gathered.of_all_arms(overlays.len());
+
+    let names: Vec<String> = overlays.iter().map(|(name, _)| name.clone()).collect();
+    let benchmarks = benchmarks(&trees);
+    let scope = Scope {
+        recipe: name.as_deref().unwrap_or_default(),
+        arms: &names,
+        benchmarks: &benchmarks,
+        generates: arms.iter().any(|arm| arm.generate.is_some()),
+    };
+    let settings =
+        fields.or("table", TableSettings::plain(&scope), |field| field.table(|f| Some(TableSettings::read(f, &scope))));
+    for key in SHARED {
+        fields.optional(key, |_| Some(()));
+    }
+    fields.close();
+    without_effect(table, &trees, overrides, &reading);
+    gathered.add(reading.faults.into_inner(), None);
+    Some(Recipe { name: name?, description, seeds: seeds?, arms, table: settings, run })
+}
+
+fn read_seeds(fields: &Fields<'_>) -> Option<Vec<u64>> {
+    let seed = fields.optional("seed", |field| field.whole(0, i64::MAX));
+    let seeds = fields.optional("seeds", |field| {
+        let seeds = field.list("whole numbers", |item| item.whole(0, i64::MAX))?;
+        field.once(&seeds);
+        if seeds.is_empty() { field.out_of_range("a list of at least one seed", &"[]") } else { Some(seeds) }
+    });
+    match (fields.has("seed"), fields.has("seeds")) {
+        (true, true) => {
+            let (expected, given) = ("one of `seed` and `seeds`".to_owned(), "both".to_owned());
+            fields.fault_at("seeds", FaultKind::Conflict { expected, given, hint: "remove one".to_owned() });
+            None
+        }
+        (false, false) => {
+            fields.missing("seed", "a whole number (or a list as `seeds`)");
+            None
+        }
+        _ => seeds.or(seed.map(|seed| vec![seed])),
+    }
+}
+
+/// The arms' names with what each lays over the recipe; the recipe itself where it has none.
+fn arm_overlays(fields: &Fields<'_>, recipe: Option<&str>) -> Vec<(String, Node)> {
+    let empty = Node { value: Value::Table(Table::new()), place: Place { source: 0, start: 0, end: 0 } };
+    if !fields.has("arms") {
+        fields.optional("arms", |_| Some(()));
+        return vec![(recipe.unwrap_or("recipe").to_owned(), empty)];
+    }
+    let arms = fields.optional("arms", |field| {
+        let arms = field.list("arms", |item| {
+            let name = item.table(|fields| {
+                let name = fields.need("name", "the arm's name", Field::name);
+                fields.optional("stages", |_| Some(()));
+                for key in SHARED {
+                    fields.optional(key, |_| Some(()));
+                }
+                fields.close();
+                name
+            })?;
+            let mut own = item.node.clone();
+            if let Value::Table(table) = &mut own.value {
+                table.retain(|key, _| key == "stages" || SHARED.contains(&key.as_str()));
+            }
+            Some((name, own))
+        })?;
+        let names: Vec<&String> = arms.iter().map(|(name, _)| name).collect();
+        field.once(&names);
+        if arms.is_empty() {
+            return field.out_of_range("a list of at least one arm", &"[]");
+        }
+        Some(arms)
+    });
+    arms.unwrap_or_default()
+}
+
+fn shared(table: &Table) -> Table {
+    let of_arms = table.iter().filter(|(key, _)| SHARED.contains(&key.as_str()));
+    of_arms.map(|(key, entry)| (key.clone(), entry.clone())).collect()
+}
+
+/// Every benchmark of every arm, in the order of their first mention.
+fn benchmarks(trees: &[Node]) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for tree in trees {
+        let Some(Value::List(items)) = tree.at(&["eval", "benchmarks"]).map(|node| &node.value) else { continue };
+        for item in items {
+            if let Value::Text(name) = &item.value
+                && !found.contains(name)
+            {
+                found.push(name.clone());
+            }
+        }
+    }
+    found
+}
+
+/// Notes overrides of a shared table that stand in the recipe and in no arm.
+fn without_effect(root: &Table, trees: &[Node], overrides: &[String], reading: &Reading<'_>) {
+    let sources = |node: &Node| {
+        let mut places = Vec::new();
+        node.leaves(&mut places);
+        places
+    };
+    let heeded: BTreeSet<Place> = trees.iter().flat_map(sources).collect();
+    let given: BTreeSet<Place> = shared(root).values().flat_map(|entry| sources(&entry.node)).collect();
+    for place in given.difference(&heeded).filter(|place| place.source > 0) {
+        let text = &overrides[place.source - 1];
+        let key = text.split_once('=').map_or(text.as_str(), |(key, _)| key).trim().to_owned();
+        reading.faults.borrow_mut().push(RawFault { kind: FaultKind::NoEffect { key }, place: *place });
+    }
+}

@@ -1,0 +1,96 @@
+//! `[run]`: how to run. Nothing here is part of a key, for nothing here may change a result.
+
+use std::path::PathBuf;
+
+use serde::{Serialize, Serializer};
+
+use crate::reader::{Field, Fields};
+
+/// `[run]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RunSettings {
+    /// Where models compute.
+    pub device: Device,
+    /// The most problems under way at once.
+    pub concurrency: u32,
+    /// The most sequences that an in-process model decodes at once.
+    pub max_batch: u32,
+    /// Sequences that the trainer puts through the model at once; the batch where absent.
+    pub micro_batch: Option<u32>,
+    /// The folder for results.
+    pub out: PathBuf,
+    /// Threads to compute with; one for each core where absent.
+    pub threads: Option<u32>,
+}
+
+/// Where models compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// The processor.
+    Cpu,
+    /// An NVIDIA GPU, by its number.
+    Cuda(u32),
+}
+
+impl std::fmt::Display for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Cpu => write!(f, "cpu"),
+            Self::Cuda(number) => write!(f, "cuda:{number}"),
+        }
+    }
+}
+
+impl std::str::FromStr for Device {
+    type Err = String;
+
+    /// `cpu`, `cuda` (its first GPU) or `cuda:<number>`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = match text {
+            "cpu" => return Ok(Self::Cpu),
+            "cuda" => Some(0),
+            other => other.strip_prefix("cuda:").and_then(|number| number.parse().ok()),
+        };
+        number.map(Self::Cuda).ok_or_else(|| format!("expected `cpu`, `cuda` or `cuda:<number>`, got `{text}`"))
+    }
+}
+
+impl Serialize for Device {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Default for RunSettings {
+    fn default() -> Self {
+        Self {
+            device: Device::Cpu,
+            concurrency: 256,
+            max_batch: 128,
+            micro_batch: None,
+            out: PathBuf::from("runs"),
+            threads: None,
+        }
+    }
+}
+
+impl RunSettings {
+    pub(crate) fn read(fields: Fields<'_>) -> Self {
+        let base = Self::default();
+        let device = fields.or("device", base.device, |field| {
+            let text = field.text_that("`cpu`, `cuda` or `cuda:<number>`", |text| text.parse::<Device>().is_ok())?;
+            text.parse().ok()
+        });
+        let settings = Self {
+            device,
+            concurrency: fields.or("concurrency", base.concurrency, Field::count),
+            max_batch: fields.or("max-batch", base.max_batch, Field::count),
+            micro_batch: fields.optional("micro-batch", Field::count),
+            out: fields.or("out", base.out, |field| field.name().map(PathBuf::from)),
+            threads: fields.optional("threads", Field::count),
+        };
+        fields.close();
+        settings
+    }
+}

@@ -1,0 +1,275 @@
+//! One stage of a plan: what to do, to what, under which key.
+
+use cord_core::{Digest, Sampling};
+use serde::Serialize;
+
+use crate::datasets::{DataSource, ProblemSettings};
+use crate::generate::{Budget, Keep, Search, Segmenter};
+use crate::model::{Model, ModelSource};
+use crate::table::TableSettings;
+use crate::train::{Optimiser, TrainData, TrainLength};
+
+/// The kinds of stages, in the order in which they follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StageKind {
+    /// A data set's problems, as one file.
+    Problems,
+    /// Problems to trajectories.
+    Generate,
+    /// Trajectories, or rows that are there already, to a student.
+    Train,
+    /// A model and a benchmark to samples.
+    Eval,
+    /// Everything to a table.
+    Table,
+}
+
+impl StageKind {
+    /// Its name in folders and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Problems => "problems",
+            Self::Generate => "generate",
+            Self::Train => "train",
+            Self::Eval => "eval",
+            Self::Table => "table",
+        }
+    }
+
+    /// The version of what the stage's code makes. It is part of every key: raise it when the code changes
+    /// results, and finished folders of the old version are made anew instead of being taken for the new.
+    pub fn version(self) -> u32 {
+        match self {
+            Self::Problems | Self::Generate | Self::Train | Self::Eval | Self::Table => 1,
+        }
+    }
+}
+
+impl std::fmt::Display for StageKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A stage of a plan.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct StageSpec {
+    /// Its kind.
+    pub kind: StageKind,
+    /// Names its content: see [`crate::Recipe::plan`].
+    pub key: Digest,
+    /// The arms that use it, in the recipe's order.
+    pub arms: Vec<String>,
+    /// The recipe's seed that it is run with; absent where nothing is drawn.
+    pub seed: Option<u64>,
+    /// What to do.
+    pub settings: StageSettings,
+    /// The stages that must be finished before, each once.
+    pub inputs: Vec<Input>,
+}
+
+impl StageSpec {
+    /// The key of its only input of a kind.
+    pub fn input(&self, kind: StageKind) -> Option<Digest> {
+        self.inputs.iter().find(|input| input.kind == kind).map(|input| input.key)
+    }
+
+    /// The keys of all inputs, in order.
+    pub fn input_keys(&self) -> Vec<Digest> {
+        self.inputs.iter().map(|input| input.key).collect()
+    }
+
+    /// What the stage is about, in a few words for people.
+    pub fn label(&self) -> String {
+        let seed = self.seed.map(|seed| format!(", seed {seed}")).unwrap_or_default();
+        match &self.settings {
+            StageSettings::Problems(problems) => format!("problems of {}", problems.source.label()),
+            StageSettings::Generate(_) => format!("generate {}{seed}", self.arms.join(", ")),
+            StageSettings::Train(_) => format!("train {}{seed}", self.arms.join(", ")),
+            StageSettings::Eval(eval) => format!("eval {} on {}{seed}", self.arms.join(", "), eval.benchmark),
+            StageSettings::Table(_) => "table".to_owned(),
+        }
+    }
+}
+
+/// A stage that another needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Input {
+    /// Its kind.
+    pub kind: StageKind,
+    /// Its key.
+    pub key: Digest,
+}
+
+/// What a stage does.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StageSettings {
+    /// Gather problems. Inputs: none.
+    Problems(ProblemSettings),
+    /// Generate trajectories. Inputs: problems.
+    Generate(GenerateStage),
+    /// Train a student. Inputs: problems and generate, or none where rows are given.
+    Train(TrainStage),
+    /// Evaluate a model. Inputs: the benchmark's problems, and train where the model is a student.
+    Eval(EvalStage),
+    /// Make the table. Inputs: every other stage but problems of no arm.
+    Table(TableStage),
+}
+
+/// A model by its name in the recipe.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct NamedModel {
+    /// Its name.
+    pub name: String,
+    /// Where its weights come from.
+    pub source: ModelSource,
+}
+
+/// A teacher.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Teacher {
+    /// Its model. The name is part of the key: it stands in the ledger, and seeds derive from it.
+    pub model: NamedModel,
+    /// How it draws.
+    pub sampling: Sampling,
+}
+
+/// A scorer with its model.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum ScorerModel {
+    /// How predictable the gold answer becomes to a meta-prover.
+    PredictivePerplexity {
+        /// The meta-prover.
+        model: NamedModel,
+        /// The text between the step and the answer.
+        cue: String,
+    },
+}
+
+/// What a generation stage does.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct GenerateStage {
+    /// The teachers that write: of a single-teacher search only that one.
+    pub teachers: Vec<Teacher>,
+    /// The user's message, with `{question}` in place of the problem.
+    pub prompt: String,
+    /// How reasoning is cut into steps.
+    pub segmenter: Segmenter,
+    /// How candidates are judged.
+    pub scorer: Option<ScorerModel>,
+    /// How trajectories are found.
+    pub search: Search,
+    /// How much may be written.
+    pub budget: Budget,
+}
+
+/// What a training stage does.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct TrainStage {
+    /// The student as it begins.
+    pub student: NamedModel,
+    /// What it learns from.
+    pub data: TrainData,
+    /// Which of the generated trajectories it learns from.
+    pub keep: Option<Keep>,
+    /// The user's message, with `{question}` in place of the problem.
+    pub prompt: String,
+    /// How long.
+    pub length: TrainLength,
+    /// How each step is taken.
+    pub optimiser: Optimiser,
+    /// The most tokens of a sequence; longer ones are cut.
+    pub max_length: u32,
+    /// Steps between two checkpoints; in no key.
+    pub checkpoint_every: u32,
+}
+
+/// Which model is evaluated.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EvaluatedModel {
+    /// The student that the input stage trained.
+    Trained,
+    /// A model as it is.
+    Given(NamedModel),
+}
+
+/// What an evaluation stage does.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct EvalStage {
+    /// The model.
+    pub model: EvaluatedModel,
+    /// The benchmark's name.
+    pub benchmark: String,
+    /// Samples for each problem.
+    pub samples: u32,
+    /// How to draw.
+    pub sampling: Sampling,
+    /// The most tokens of a response.
+    pub max_tokens: u32,
+    /// The user's message, with `{question}` in place of the problem.
+    pub prompt: String,
+}
+
+/// What the table's stage does.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct TableStage {
+    /// What is compared.
+    pub table: TableSettings,
+    /// One for each arm and seed, in the recipe's order.
+    pub rows: Vec<TableRow>,
+}
+
+/// The stages of one arm under one seed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct TableRow {
+    /// The arm.
+    pub arm: String,
+    /// The seed.
+    pub seed: u64,
+    /// Where its trajectories are.
+    pub generate: Option<Digest>,
+    /// The problems that they are for.
+    pub problems: Option<Digest>,
+    /// Where its student is.
+    pub train: Option<Digest>,
+    /// Where its samples are, for each benchmark in the recipe's order.
+    pub evals: Vec<BenchmarkStage>,
+}
+
+/// The stage of one benchmark.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct BenchmarkStage {
+    /// The benchmark's name.
+    pub benchmark: String,
+    /// Its problems.
+    pub problems: Digest,
+    /// The samples.
+    pub eval: Digest,
+}
+
+impl NamedModel {
+    pub(crate) fn of(name: &str, model: &Model) -> Self {
+        Self { name: name.to_owned(), source: model.source.clone() }
+    }
+}
+
+impl DataSource {
+    /// A benchmark's source.
+    pub(crate) fn benchmark(name: &str) -> Self {
+        Self::Dataset(name.to_owned())
+    }
+}

@@ -1,0 +1,143 @@
+//! The folder of one recipe's runs.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use cord_core::Digest;
+use serde_json::Value;
+
+use crate::{Program, StageFolder, StageWriter, StoreError, durable};
+
+/// The folder of one recipe's runs: where stages are found and begun.
+#[derive(Clone, Debug)]
+pub struct Store {
+    folder: PathBuf,
+    program: Program,
+}
+
+impl Store {
+    /// Opens `<root>/<recipe>`, and makes it where it is missing.
+    pub fn open(root: &Path, recipe: &str, program: Program) -> Result<Self, StoreError> {
+        let folder = root.join(name("a recipe's name", recipe)?);
+        fs::create_dir_all(&folder).map_err(StoreError::io(&folder, "make the folder"))?;
+        Ok(Self { folder, program })
+    }
+
+    /// Where the recipe's stages are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Where a stage is, or will be when it is finished.
+    pub fn stage_path(&self, stage: &str, key: Digest) -> PathBuf {
+        self.folder.join(format!("{stage}-{}", key.short()))
+    }
+
+    /// Where a stage is until it is finished.
+    pub fn partial_path(&self, stage: &str, key: Digest) -> PathBuf {
+        self.folder.join(format!(".partial-{stage}-{}", key.short()))
+    }
+
+    /// Finds a finished stage. A damaged one is an error, never silently made again.
+    pub fn find(&self, stage: &str, key: Digest) -> Result<Option<StageFolder>, StoreError> {
+        let path = self.stage_path(name("a stage's name", stage)?, key);
+        let Some(folder) = StageFolder::open(&path)? else { return Ok(None) };
+        if folder.key() != key {
+            return Err(StoreError::Key { path, expected: key, given: folder.key() });
+        }
+        Ok(Some(folder))
+    }
+
+    /// Begins a stage, or takes up one that was begun and not finished.
+    ///
+    /// `settings` and `inputs` go into the manifest as they are. The stage is locked until the writer is
+    /// dropped, and the system frees the lock of a killed process.
+    pub fn begin(
+        &self,
+        stage: &str,
+        key: Digest,
+        settings: Value,
+        inputs: Vec<Digest>,
+    ) -> Result<StageWriter, StoreError> {
+        let partial = self.partial_path(name("a stage's name", stage)?, key);
+        let path = self.stage_path(stage, key);
+        let lock = self.lock(stage, key, &partial)?;
+        // Only now, under the lock: another process may have finished the stage since the caller looked.
+        if self.find(stage, key)?.is_some() {
+            return Err(StoreError::Finished { path });
+        }
+        if path.exists() {
+            // A folder without a manifest does not exist as a stage, yet its journal may be whole: take it up.
+            if partial.exists() {
+                return Err(StoreError::Obstructed { path });
+            }
+            fs::rename(&path, &partial).map_err(StoreError::io(&path, "take up the folder"))?;
+        }
+        fs::create_dir_all(&partial).map_err(StoreError::io(&partial, "make the folder"))?;
+        durable::sync_folder(&self.folder)?;
+        StageWriter::open(partial, path, lock, stage, key, settings, inputs, self.program.clone())
+    }
+
+    /// Every finished stage, in the order of their folders' names.
+    pub fn stages(&self) -> Result<Vec<StageFolder>, StoreError> {
+        let mut found = Vec::new();
+        for path in self.entries()? {
+            let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+            if !hidden && path.is_dir() {
+                found.extend(StageFolder::open(&path)?);
+            }
+        }
+        Ok(found)
+    }
+
+    fn entries(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let read = || -> std::io::Result<Vec<PathBuf>> {
+            fs::read_dir(&self.folder)?.map(|entry| entry.map(|entry| entry.path())).collect()
+        };
+        let mut paths = read().map_err(StoreError::io(&self.folder, "list the folder"))?;
+        paths.sort();
+        Ok(paths)
+    }
+
+    /// The lock stands beside the partial folder, not in it: a lock inside would be renamed with the folder,
+    /// and a process that had opened it just before would then hold the lock of nothing.
+    fn lock(&self, stage: &str, key: Digest, partial: &Path) -> Result<File, StoreError> {
+        let path = self.folder.join(format!(".lock-{stage}-{}", key.short()));
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(StoreError::io(&path, "open the lock"))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                // The holder may be about to write its name: an unreadable one is no reason to say less.
+                let named = file.read_to_string(&mut holder).is_ok() && !holder.trim().is_empty();
+                let holder = if named { holder.trim().to_owned() } else { "of unknown number".to_owned() };
+                return Err(StoreError::Locked { path: partial.to_path_buf(), holder });
+            }
+            Err(TryLockError::Error(error)) => return Err(StoreError::io(&path, "lock the stage")(error)),
+        }
+        let sign = |file: &mut File| -> std::io::Result<()> {
+            file.set_len(0)?;
+            file.seek(SeekFrom::Start(0))?;
+            write!(file, "process {}", std::process::id())
+        };
+        sign(&mut file).map_err(StoreError::io(&path, "sign the lock"))?;
+        Ok(file)
+    }
+}
+
+/// A name that is one plain folder or file on every system.
+pub(crate) fn name<'a>(what: &'static str, given: &'a str) -> Result<&'a str, StoreError> {
+    let plain = given.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    if plain && !given.is_empty() && !given.starts_with('.') {
+        Ok(given)
+    } else {
+        Err(StoreError::Name { what, given: given.to_owned() })
+    }
+}
