@@ -1,1 +1,22 @@
-//! Placeholder.
+//! Tables of results, beside the paper's, with verdicts on the orders that were expected.
+//!
+//! A [`Draft`] is filled by the caller and becomes a [`Table`] when it has no fault; a table has four
+//! renderings: [`terminal`](Table::terminal), [`markdown`](Table::markdown), [`csv`](Table::csv) and
+//! [`json`](Table::json). What was not measured is shown as `–` and never as 0.
+//!
+//! This crate writes no files, prints nothing and recomputes no result: values and intervals come
+//! in as they are shown.
+
+mod csv;
+mod error;
+mod grid;
+mod markdown;
+mod order;
+mod paper;
+mod table;
+mod terminal;
+
+pub use error::{Faults, TableFault};
+pub use order::{Basis, Expectation, OrderVerdict, Pair, Standing, judge_orders};
+pub use paper::{Paper, PaperColumn, PaperMap, PaperRow, PaperTable};
+pub use table::{Column, Draft, Format, Metric, PaperSource, Recipe, Row, Table};
