@@ -9,13 +9,13 @@ use cord_core::{Fate, StepKind, TrajectoryEnd};
 
 use crate::board::{Board, Proposal};
 use crate::ledger::{Final, State};
-use crate::ranking::rank;
+use crate::ranking::{Contender, Standing, rank};
 use crate::{AnswerBy, BeamSettings, Finished, GenerateError, SearchResult};
 
 pub(crate) struct Beam {
     settings: BeamSettings,
-    /// The candidates that compete for the next places, in the order that breaks ties.
-    pool: Vec<u32>,
+    /// The candidates that compete for the next places.
+    pool: Vec<Contender>,
     /// Who held the places before.
     kept: Vec<u32>,
     depth: u32,
@@ -56,7 +56,7 @@ impl Beam {
             if board.ledger.get(id).state == State::Open {
                 self.expand(board, Some(id), beam as u32);
             } else {
-                self.pool.push(id);
+                self.pool.push(Contender { id, standing: Standing::Incumbent });
             }
         }
         Ok(None)
@@ -73,7 +73,7 @@ impl Beam {
             for sample in 0..self.settings.proposals {
                 let kind = StepKind::Reasoning;
                 let proposal = Proposal { parent, prefix: &prefix, beam, teacher, sample, kind, max_tokens };
-                self.pool.push(board.propose(&proposal));
+                self.pool.push(Contender { id: board.propose(&proposal), standing: Standing::Challenger(beam) });
             }
         }
     }
@@ -103,12 +103,12 @@ impl Beam {
         let closed = |id: &u32| board.ledger.get(*id).state == State::Closed;
         let mut finals = self.kept.clone();
         if !finals.iter().any(closed) {
-            // Closed reasoning that lost its place to candidates which then led nowhere.
+            // Closed reasoning that lost its place to candidates which then led nowhere. By number: the older first.
             let distinct = |id: &u32| board.ledger.get(*id).fate != Fate::Duplicate;
-            let displaced = board.ledger.ids().filter(closed).filter(distinct).collect::<Vec<_>>();
-            let displaced = rank(&board.ledger, &displaced).order;
+            let incumbent = |id| Contender { id, standing: Standing::Incumbent };
+            let displaced: Vec<Contender> = board.ledger.ids().filter(closed).filter(distinct).map(incumbent).collect();
             if !displaced.is_empty() {
-                finals = displaced;
+                finals = rank(&board.ledger, &displaced).order;
             }
         }
         finals.truncate(self.settings.select as usize);

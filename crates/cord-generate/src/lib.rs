@@ -15,8 +15,9 @@
 //! # Invariants
 //! - Every candidate is kept in the ledger, chosen or not.
 //! - Results do not depend on the order in which replies arrive, nor do failures.
-//! - A score is finite or the problem fails; NaN is never a rank. Ties break by the parent's rank, then the
-//!   teacher's order, then the sample's index.
+//! - A score is finite or the problem fails; NaN is never a rank. Ties break on purpose: a finished trajectory keeps
+//!   its place against an equal; then the parent's rank decides, then an open step comes before one that closes
+//!   the reasoning, then the teacher's order and the sample's index decide.
 //! - Truncated and unclosed reasoning is a state that can be counted, never silent data.
 //!
 //! # Lacks

@@ -166,11 +166,8 @@ mod tests {
         insta::assert_snapshot!(error(believing(f64::NEG_INFINITY), "42"), @"scorer `predictive-perplexity`: expected finite log-probabilities of at most 0, got -inf at token 0 of 2");
         insta::assert_snapshot!(error(believing(0.5), "4"), @"scorer `predictive-perplexity`: expected finite log-probabilities of at most 0, got 0.5 at token 0 of 1");
         insta::assert_snapshot!(error(believing(-1.0), ""), @"scorer `predictive-perplexity`: expected a gold answer of at least one character, got ``");
-        let gone = |call: &Call| {
-            let reason = call.prefix().len().to_string();
-            Some(ModelError::Gone { model: "m".into(), reason })
-        };
-        insta::assert_snapshot!(error(believing(-1.0).failing(gone), "42"), @"scorer `predictive-perplexity` failed: `m` stopped answering: 39");
+        let gone = |_: &Call| Some(ModelError::Gone { model: "m".into(), reason: "the server hung up".into() });
+        insta::assert_snapshot!(error(believing(-1.0).failing(gone), "42"), @"scorer `predictive-perplexity` failed: `m` stopped answering: the server hung up");
     }
 
     #[test]

@@ -178,7 +178,7 @@ mod tests {
         ) {
             let text = parts.concat();
             let segments = Segmenter::PromptGuided.segment(&text);
-            prop_assert_eq!(segments.concat(), text);
+            prop_assert_eq!(segments.concat(), text.as_str());
             prop_assert!(segments.iter().all(|segment| !segment.is_empty()));
         }
 

@@ -7,11 +7,11 @@ use cord_core::{Fate, StepKind};
 
 use crate::board::{Board, Proposal};
 use crate::ledger::Final;
-use crate::ranking::rank;
+use crate::ranking::{Contender, Standing, rank};
 use crate::{CurationSettings, GenerateError, SearchResult, SingleSettings};
 
 pub(crate) struct Whole {
-    pool: Vec<u32>,
+    pool: Vec<Contender>,
     select: u32,
 }
 
@@ -39,7 +39,8 @@ impl Whole {
         let max_tokens = budget.reasoning.saturating_add(budget.answer);
         let propose = |(teacher, sample): &(usize, u32)| {
             let (teacher, sample, kind) = (*teacher, *sample, StepKind::Whole);
-            board.propose(&Proposal { parent: None, prefix: "", beam: 0, teacher, sample, kind, max_tokens })
+            let proposal = Proposal { parent: None, prefix: "", beam: 0, teacher, sample, kind, max_tokens };
+            Contender { id: board.propose(&proposal), standing: Standing::Challenger(0) }
         };
         Self { pool: writers.iter().map(propose).collect(), select }
     }
