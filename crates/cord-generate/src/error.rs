@@ -40,7 +40,7 @@ pub enum GenerateError {
         source: ModelError,
     },
     /// A teacher stopped at a string that it was not told to stop at.
-    #[error("teacher `{teacher}`: expected a generation that ends at one of {}, got one that ended at `{given}`", quoted(.expected))]
+    #[error("teacher `{teacher}`: expected a generation that ends at one of {}, got one that ended at {}", quoted(.expected), quoted(std::slice::from_ref(.given)))]
     UnexpectedStop {
         /// The teacher's name in the recipe.
         teacher: String,
@@ -74,7 +74,7 @@ pub enum GenerateError {
         given: String,
     },
     /// The scorer did not give one score for each candidate.
-    #[error("scorer `{scorer}`: expected {expected} scores, got {given}")]
+    #[error("scorer `{scorer}`: expected a score for each candidate ({expected}), got {given}")]
     ScoreCount {
         /// The scorer's name.
         scorer: String,
@@ -92,7 +92,7 @@ pub enum GenerateError {
         given: String,
     },
     /// A reply bears a ticket that is not open: it was answered already, never issued, or is of the other kind.
-    #[error("expected a reply to an open ticket, got one to {0}")]
+    #[error("expected a reply to an open ticket, got one to `{0}`")]
     UnknownTicket(Ticket),
 }
 

@@ -89,3 +89,57 @@ pub fn training_set(
     }
     set
 }
+
+#[cfg(test)]
+mod tests {
+    use cord_core::{Role, Usage};
+
+    use super::*;
+
+    fn trajectory(problem: &str, index: u32, end: TrajectoryEnd, response: &str) -> Trajectory {
+        let response = response.to_owned();
+        Trajectory {
+            problem: problem.into(),
+            index,
+            steps: Vec::new(),
+            response,
+            end,
+            score: None,
+            usage: Usage::default(),
+        }
+    }
+
+    #[test]
+    fn rules_choose_rows_and_count_what_they_leave_out() {
+        let problem = |id: &str, answer: &str| Problem {
+            id: id.into(),
+            question: format!("What is {id}?"),
+            answer: answer.into(),
+            metadata: BTreeMap::new(),
+        };
+        let problems = [problem("p", "1"), problem("q", "2")];
+        let trajectories = [
+            trajectory("q", 0, TrajectoryEnd::Complete, "a</think>2"),
+            trajectory("p", 0, TrajectoryEnd::Complete, "a</think>2"),
+            trajectory("p", 1, TrajectoryEnd::AnswerTruncated, "a</think>1"),
+            trajectory("p", 2, TrajectoryEnd::ReasoningTruncated, "a"),
+            trajectory("p", 3, TrajectoryEnd::Unclosed, "1"),
+            trajectory("z", 0, TrajectoryEnd::Complete, "a</think>2"),
+        ];
+        let prompt = PromptTemplate::new("{question}").unwrap();
+        let check = |keep: Keep, ids: &[&str], left_out: LeftOut| {
+            let ends_well = |problem: &Problem, trajectory: &Trajectory| trajectory.response.ends_with(&problem.answer);
+            let set = training_set(&problems, &trajectories, &prompt, keep, &ends_well);
+            assert_eq!(set.rows.iter().map(|row| row.id.as_str()).collect::<Vec<_>>(), ids, "{keep:?}");
+            assert_eq!(set.left_out, left_out, "{keep:?}");
+            let [user, assistant] = set.rows[0].messages.as_slice() else { panic!("expected two turns") };
+            assert_eq!((user.role, user.content.as_str()), (Role::User, "What is q?"));
+            assert_eq!((assistant.role, assistant.content.as_str()), (Role::Assistant, "<think>\na</think>2"));
+        };
+        let unknown = LeftOut { unknown_problem: 1, ..LeftOut::default() };
+        check(Keep::All, &["q/0", "p/0", "p/1", "p/2", "p/3"], unknown);
+        let incomplete = LeftOut { reasoning_truncated: 1, answer_truncated: 1, unclosed: 1, ..unknown };
+        check(Keep::Complete, &["q/0", "p/0"], incomplete);
+        check(Keep::Correct, &["q/0"], LeftOut { incorrect: 1, ..incomplete });
+    }
+}

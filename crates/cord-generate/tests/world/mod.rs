@@ -178,9 +178,12 @@ impl<F: Fn(&str) -> f64 + Send + Sync> Scorer for Taste<F> {
     }
 }
 
+/// What a teacher would write after a prefix.
+pub(crate) type Script = fn(&str) -> &'static str;
+
 /// Searches with teachers that follow fixed scripts, each a function of the prefix, and a taste for scorer.
 pub(crate) fn scripted(
-    teachers: &[(&'static str, fn(&str) -> &'static str)],
+    teachers: &[(&'static str, Script)],
     taste: fn(&str) -> f64,
     settings: GenerateSettings,
 ) -> Result<SearchResult, String> {
@@ -199,12 +202,17 @@ pub(crate) fn table(result: &SearchResult) -> String {
         let parent = one.parent.map_or("-".to_owned(), |parent| parent.to_string());
         let score = one.score.map_or("-".to_owned(), |score| format!("{score:.2}"));
         let rank = one.rank.map_or("-".to_owned(), |rank| rank.to_string());
-        let (id, depth, teacher, fate, text) = (one.id, one.depth, &one.teacher, one.fate, &one.text);
-        lines.push(format!("{id} <- {parent} d{depth} {teacher}{} {score} #{rank} {fate:?} {text:?}", one.sample));
+        let (id, depth, teacher, fate, text) = (one.id, one.depth, &one.teacher, one.fate, quoted(&one.text));
+        lines.push(format!("{id} <- {parent} d{depth} {teacher}{} {score} #{rank} {fate:?} {text}", one.sample));
     }
     for one in &result.trajectories {
         let score = one.score.map_or("-".to_owned(), |score| format!("{score:.2}"));
-        lines.push(format!("= {score} {:?} {:?}", one.end, one.response));
+        lines.push(format!("= {score} {:?} {}", one.end, quoted(&one.response)));
     }
     lines.join("\n")
+}
+
+/// A text on one line, without the marks that a snapshot would have to escape.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\n', "\\n"))
 }
