@@ -2,6 +2,7 @@
 
 mod world;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use cord_core::{
@@ -9,7 +10,8 @@ use cord_core::{
     ScoreRequest, Seed, TokenLogprob, Usage,
 };
 use cord_generate::{
-    Action, GenerateError, Generator, Judged, Reply, Scope, Score, Scorer, Search, SearchPlan, Teacher, Ticket,
+    Action, BeamSettings, GenerateError, Generator, Judged, Reply, Scope, Score, Scorer, Search, SearchPlan,
+    SearchSettings, Teacher, Ticket,
 };
 use cord_testkit::{Call, Scripted, Turnstile};
 use futures::executor::block_on;
@@ -212,6 +214,31 @@ fn a_reply_must_be_to_an_open_request_of_its_kind() {
     let error = search.accept(Reply::Scored { ticket: first, scores: Vec::new() }).unwrap_err();
     assert_eq!(error, GenerateError::UnknownTicket(first));
     assert!(search.into_result().is_none());
+}
+
+#[test]
+fn no_two_requests_share_a_random_stream() {
+    let world = World { random: true, ..World::new(1) };
+    let models: Vec<Arc<Scripted>> = ["a", "b"].iter().map(|name| Arc::new(world.teacher(name))).collect();
+    let teachers = ["a", "b"].iter().zip(&models).map(|(name, model)| {
+        let model: Arc<dyn LanguageModel> = Arc::clone(model) as _;
+        Teacher { name: (*name).to_owned(), model, sampling: cord_core::Sampling::default() }
+    });
+    let search = BeamSettings { width: 3, proposals: 2, ..BeamSettings::default() };
+    let generator =
+        Generator::new(settings(SearchSettings::Beam(search)), teachers.collect(), perplexity(world.prover())).unwrap();
+    let problems = ["p", "q"].map(problem);
+    block_on(generator.run(&problems, Seed::root(1), at_once(2), &()));
+    let calls: Vec<Call> = models.iter().flat_map(|model| model.calls()).collect();
+    let seeds: BTreeSet<String> = calls
+        .iter()
+        .map(|call| match call {
+            Call::Generate(request) => format!("{:?}", request.seed),
+            Call::Score(_) => panic!("expected teachers to write only"),
+        })
+        .collect();
+    assert!(calls.len() > 8);
+    assert_eq!(seeds.len(), calls.len());
 }
 
 #[test]

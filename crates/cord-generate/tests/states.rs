@@ -109,6 +109,21 @@ fn the_finished_compete_by_score() {
 }
 
 #[test]
+fn the_finished_keep_their_place_against_equals() {
+    // After the first step `q` stands second; `z` is as good and has the better parent, but comes later.
+    let quick: Script = |prefix| match prefix {
+        "" => "### Step 1. q\n</think>",
+        text if text.ends_with("</think>") => "\n\\boxed{9}",
+        _ => "### Step 2. z\n</think>",
+    };
+    let score = |text: &str| if text.contains('q') || text.contains('z') { 0.4 } else { taste(text) };
+    let search = SearchSettings::Beam(BeamSettings { width: 2, select: 2, ..BeamSettings::default() });
+    let result = scripted(&[("quick", quick), ("honest", honest)], score, settings(search)).unwrap();
+    assert_eq!(result.trajectories[0].score, Some(0.9));
+    assert_eq!(result.trajectories[1].response, "### Step 1. q\n</think>\n\\boxed{9}");
+}
+
+#[test]
 fn closed_reasoning_that_lost_its_place_is_taken_back_when_nothing_else_closes() {
     let quick: Script = |prefix| match prefix {
         "" => "### Step 1. q\n</think>",
