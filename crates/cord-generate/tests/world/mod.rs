@@ -1,0 +1,218 @@
+//! Small scripted worlds in which every trajectory can be listed.
+
+#![allow(dead_code, reason = "each test binary uses a part of the world")]
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use cord_core::{BoxFuture, Outcome, Problem, Sampling, Seed, Usage};
+use cord_generate::{
+    BeamSettings, Budget, DEFAULT_CUE, GenerateError, GenerateSettings, Generator, Judged, PredictivePerplexity,
+    PromptTemplate, Scope, Score, Scorer, SearchResult, SearchSettings, Segmenter, Teacher,
+};
+use cord_testkit::{Scripted, Turnstile, whisper};
+use futures::executor::block_on;
+
+/// A tree of reasoning: what a teacher writes next depends on the world's key, the teacher and the text so far.
+#[derive(Clone, Debug)]
+pub(crate) struct World {
+    /// Tells one world from another.
+    pub(crate) key: String,
+    /// The step after which everybody closes.
+    pub(crate) depth: usize,
+    /// How many different things there are to say in a step; few make teachers agree.
+    pub(crate) words: usize,
+    /// How often a step closes the reasoning.
+    pub(crate) close: f64,
+    /// Does what is written depend on the request's seed too?
+    pub(crate) random: bool,
+}
+
+impl World {
+    pub(crate) fn new(key: u64) -> Self {
+        Self { key: key.to_string(), depth: 4, words: 3, close: 0.3, random: false }
+    }
+
+    /// The step that a teacher writes after `prefix`, and whether it closes the reasoning.
+    fn step(&self, teacher: &str, prefix: &str, draw: &str) -> (String, bool) {
+        let steps = prefix.matches("### Step").count();
+        let roll = |what: &str| whisper(&[&self.key, what, teacher, prefix, draw]);
+        let word = (roll("word") * self.words as f64) as usize;
+        let closes = steps + 1 >= self.depth || roll("close") < self.close;
+        (format!("### Step {}. w{word}\n", steps + 1), closes)
+    }
+
+    /// All that a teacher would write after `prefix`.
+    fn script(&self, teacher: &str, prefix: &str, draw: &str) -> String {
+        let mut said = String::new();
+        if !prefix.ends_with("</think>") {
+            loop {
+                let (step, closes) = self.step(teacher, &format!("{prefix}{said}"), draw);
+                said += &step;
+                if closes {
+                    said += "</think>";
+                    break;
+                }
+            }
+        }
+        said + "\nThe final answer is \\boxed{42}."
+    }
+
+    pub(crate) fn teacher(&self, name: &str) -> Scripted {
+        let (world, teacher) = (self.clone(), name.to_owned());
+        Scripted::new(name).writing(move |request| {
+            let draw = if world.random { format!("{:?}", request.seed) } else { String::new() };
+            world.script(&teacher, &request.prompt.prefix, &draw)
+        })
+    }
+
+    /// The prover's log-probability of each token of the gold answer after some reasoning.
+    fn belief(&self, prefix: &str) -> f64 {
+        -4.0 * whisper(&[&self.key, "belief", prefix])
+    }
+
+    pub(crate) fn prover(&self) -> Scripted {
+        let world = self.clone();
+        Scripted::new("prover").believing(move |request| world.belief(&request.prompt.prefix))
+    }
+
+    /// The score of some reasoning, computed without the crate under test.
+    pub(crate) fn score(&self, reasoning: &str) -> f64 {
+        let open = reasoning.strip_suffix("</think>").unwrap_or(reasoning);
+        self.belief(&format!("{open}</think>\nThe final answer is \\boxed{{")).exp()
+    }
+
+    /// The texts that the teachers would make of `prefix`: the prefix with one more step.
+    pub(crate) fn children(&self, teachers: &[&str], prefix: &str) -> Vec<String> {
+        let next = |teacher: &&str| {
+            let (step, closes) = self.step(teacher, prefix, "");
+            format!("{prefix}{step}{}", if closes { "</think>" } else { "" })
+        };
+        teachers.iter().map(next).collect()
+    }
+
+    /// Every closed reasoning that the teachers could write together.
+    pub(crate) fn leaves(&self, teachers: &[&str]) -> Vec<String> {
+        let mut leaves = Vec::new();
+        let mut open = vec![String::new()];
+        while let Some(prefix) = open.pop() {
+            for child in self.children(teachers, &prefix) {
+                if child.ends_with("</think>") { leaves.push(child) } else { open.push(child) }
+            }
+        }
+        leaves
+    }
+}
+
+pub(crate) fn problem(id: &str) -> Problem {
+    Problem { id: id.into(), question: "How many?".into(), answer: "42".into(), metadata: BTreeMap::new() }
+}
+
+pub(crate) fn beam(width: u32) -> SearchSettings {
+    SearchSettings::Beam(BeamSettings { width, ..BeamSettings::default() })
+}
+
+pub(crate) fn settings(search: SearchSettings) -> GenerateSettings {
+    let prompt = PromptTemplate::new("{question}").unwrap();
+    GenerateSettings { prompt, segmenter: Segmenter::PromptGuided, search, budget: Budget::default() }
+}
+
+pub(crate) fn teacher(name: &str, model: Scripted) -> Teacher {
+    Teacher { name: name.to_owned(), model: Arc::new(model), sampling: Sampling::default() }
+}
+
+pub(crate) fn perplexity(prover: Scripted) -> Arc<dyn Scorer> {
+    let prompt = PromptTemplate::new("{question}").unwrap();
+    Arc::new(PredictivePerplexity::new(Arc::new(prover), DEFAULT_CUE, prompt).unwrap())
+}
+
+/// A generator over a world's teachers, with or without a turnstile.
+pub(crate) fn generator(
+    world: &World,
+    names: &[&str],
+    settings: GenerateSettings,
+    turnstile: Option<&Turnstile>,
+) -> Generator {
+    let behind = |model: Scripted| turnstile.iter().fold(model, |model, turnstile| model.behind(turnstile));
+    let teachers = names.iter().map(|name| teacher(name, behind(world.teacher(name)))).collect();
+    Generator::new(settings, teachers, perplexity(behind(world.prover()))).unwrap()
+}
+
+pub(crate) fn solve(generator: &Generator) -> Result<SearchResult, String> {
+    let outcome = block_on(generator.solve(&problem("p"), Seed::root(1), &()));
+    match outcome {
+        Outcome::Done(result) => Ok(result),
+        Outcome::Failed { reason, .. } => Err(reason),
+    }
+}
+
+pub(crate) fn at_once(count: usize) -> NonZeroUsize {
+    NonZeroUsize::new(count).unwrap()
+}
+
+/// A scorer given by a function of the reasoning, which may insist on seeing siblings together.
+pub(crate) struct Taste<F> {
+    pub(crate) scope: Scope,
+    pub(crate) opinion: F,
+}
+
+impl<F: Fn(&str) -> f64 + Send + Sync> Scorer for Taste<F> {
+    fn name(&self) -> &'static str {
+        "taste"
+    }
+
+    fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    fn score<'a>(
+        &'a self,
+        _: &'a Problem,
+        candidates: &'a [Judged],
+    ) -> BoxFuture<'a, Result<Vec<Score>, GenerateError>> {
+        Box::pin(async move {
+            let usage = Usage { scored_tokens: 1, ..Usage::default() };
+            Ok(candidates.iter().map(|one| Score { value: (self.opinion)(&one.reasoning()), usage }).collect())
+        })
+    }
+}
+
+/// What a teacher would write after a prefix.
+pub(crate) type Script = fn(&str) -> &'static str;
+
+/// Searches with teachers that follow fixed scripts, each a function of the prefix, and a taste for scorer.
+pub(crate) fn scripted(
+    teachers: &[(&'static str, Script)],
+    taste: fn(&str) -> f64,
+    settings: GenerateSettings,
+) -> Result<SearchResult, String> {
+    let teachers = teachers.iter().map(|(name, script)| {
+        let script = *script;
+        teacher(name, Scripted::new(name).writing(move |request| script(&request.prompt.prefix).to_owned()))
+    });
+    let scorer = Arc::new(Taste { scope: Scope::Each, opinion: taste });
+    solve(&Generator::new(settings, teachers.collect(), scorer).map_err(|error| error.reason())?)
+}
+
+/// A ledger in a form that people can read.
+pub(crate) fn table(result: &SearchResult) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for one in &result.candidates {
+        let parent = one.parent.map_or("-".to_owned(), |parent| parent.to_string());
+        let score = one.score.map_or("-".to_owned(), |score| format!("{score:.2}"));
+        let rank = one.rank.map_or("-".to_owned(), |rank| rank.to_string());
+        let (id, depth, teacher, fate, text) = (one.id, one.depth, &one.teacher, one.fate, quoted(&one.text));
+        lines.push(format!("{id} <- {parent} d{depth} {teacher}{} {score} #{rank} {fate:?} {text}", one.sample));
+    }
+    for one in &result.trajectories {
+        let score = one.score.map_or("-".to_owned(), |score| format!("{score:.2}"));
+        lines.push(format!("= {score} {:?} {}", one.end, quoted(&one.response)));
+    }
+    lines.join("\n")
+}
+
+/// A text on one line, without the marks that a snapshot would have to escape.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\n', "\\n"))
+}
