@@ -19,6 +19,9 @@ const EXACT_SIGNS: usize = 14;
 /// Beyond that, this many patterns are drawn.
 const DRAWN_SIGNS: u32 = 9_999;
 
+/// Below this many problems with a difference, their spread says too little of the variance.
+const FEW_DIFFER: usize = 5;
+
 /// How a p-value was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -46,9 +49,10 @@ pub struct PairedDifference {
 
 /// Compares two sets of values in [0, 1] on the problems that both have in every replicate.
 ///
-/// The interval is Student's t on the problems' differences with the variance of [`mean`](crate::mean) for
-/// several replicates, smoothed by a quarter of a problem won and a quarter of a problem lost, so that
-/// two sets that agree on every problem are not said to be equal without doubt.
+/// The interval is Student's t on the problems' differences, with the variance of [`mean`](crate::mean) for
+/// several replicates. Where fewer than 5 problems differ, the variance is at least that of a quarter of a
+/// problem won and a quarter of a problem lost, so that two sets that agree on every problem are not said to be
+/// equal without doubt.
 pub fn paired_difference(first: &[Scores], second: &[Scores], seed: Seed) -> Result<PairedDifference, StatsError> {
     check_range(first, Range::Unit)?;
     check_range(second, Range::Unit)?;
@@ -59,13 +63,14 @@ pub fn paired_difference(first: &[Scores], second: &[Scores], seed: Seed) -> Res
     }
     let spread = grid.spread();
     let differences = grid.problem_means();
-    let smoothed = {
-        let total = n as f64 + 2.0 * SMOOTHING;
-        let centre = spread.mean * n as f64 / total;
-        let squares = differences.iter().map(|d| d * d).sum::<f64>();
-        ((squares + 2.0 * SMOOTHING) / total - centre * centre) / (n as f64 - 1.0)
+    // What the variance would be if all differences were 0, but for the smoothing of a mean. Only where few problems
+    // differ: elsewhere the spread speaks for itself, and with many samples it is rightly below this.
+    let floor = if differences.iter().filter(|d| **d != 0.0).count() < FEW_DIFFER {
+        2.0 * SMOOTHING / ((n as f64 + 2.0 * SMOOTHING) * (n as f64 - 1.0))
+    } else {
+        0.0
     };
-    let error = (smoothed + spread.between_replicates).sqrt();
+    let error = (spread.between_problems.max(floor) + spread.between_replicates).sqrt();
     let half = t_95(spread.df) * error;
     let difference = Estimate {
         value: spread.mean,
@@ -117,8 +122,12 @@ fn sign_flip(differences: &[f64], seed: Seed) -> (f64, PairedTest) {
     let mut stream = seed.named("sign-flip").stream();
     let reached = (0..DRAWN_SIGNS)
         .filter(|_| {
-            let signed = nonzero.iter().map(|d| if stream.below(2) == 1 { -d } else { *d });
-            signed.sum::<f64>().abs() >= observed
+            let mut sum = 0.0;
+            for some in nonzero.chunks(32) {
+                let signs = stream.below(1 << 32);
+                sum += some.iter().enumerate().map(|(i, d)| if signs >> i & 1 == 1 { -d } else { *d }).sum::<f64>();
+            }
+            sum.abs() >= observed
         })
         .count();
     // The observed pattern is one of those that could have been drawn.

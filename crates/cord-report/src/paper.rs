@@ -205,7 +205,7 @@ mod tests {
         }
         insta::assert_snapshot!(
             paper.table("table-1").unwrap_err(),
-            @""
+            @"expected a table of the paper, one of `table-2`, `table-3`, `table-4`, `table-5`, `table-6`, `table-7`, `table-9`, `table-12`, `table-14-15`, got `table-1`"
         );
     }
 }

@@ -1,0 +1,329 @@
+//! One table, four renderings, and the faults that keep a draft from being one.
+
+use std::collections::BTreeMap;
+
+use cord_core::Digest;
+use cord_eval::{Estimate, PairedDifference, PairedTest};
+use cord_report::{
+    Column, Draft, Expectation, Format, Metric, Pair, Paper, PaperMap, Recipe, Row, Standing, Table, judge_orders,
+};
+
+fn estimate(value: f64, low: f64, high: f64) -> Metric {
+    Metric::Estimate(Estimate { value, low, high, n: 200 })
+}
+
+fn column(key: &str, label: &str, format: Format) -> Column {
+    Column { key: key.into(), label: label.into(), format }
+}
+
+fn row(arm: &str, metrics: &[(&str, Metric)]) -> Row {
+    let metrics = metrics.iter().map(|(key, metric)| ((*key).to_owned(), *metric)).collect();
+    Row { arm: arm.into(), metrics, paper: BTreeMap::new() }
+}
+
+fn draft() -> Draft {
+    let rows = vec![
+        row(
+            "cord",
+            &[
+                ("accuracy", estimate(0.9312, 0.91, 0.948)),
+                ("perplexity", estimate(0.774, 0.76, 0.79)),
+                ("tokens", Metric::Count { value: 1_234_567 }),
+                ("seconds", Metric::Number { value: 81.25 }),
+            ],
+        ),
+        row("curation", &[("accuracy", estimate(0.848, 0.82, 0.873)), ("tokens", Metric::Count { value: 0 })]),
+        row("best, \"single\"", &[("accuracy", estimate(0.86, 0.83, 0.88))]),
+    ];
+    let paired = PairedDifference {
+        difference: Estimate { value: 0.0832, low: 0.06, high: 0.105, n: 200 },
+        p_value: 0.0001,
+        test: PairedTest::SignFlipDrawn,
+    };
+    let name = |metric: &str, above: &str, below: &str| Pair {
+        metric: metric.into(),
+        above: above.into(),
+        below: below.into(),
+    };
+    let expectations = [
+        Expectation {
+            metric: "accuracy".into(),
+            order: ["cord", "curation", "best, \"single\""].map(String::from).to_vec(),
+        },
+        Expectation { metric: "perplexity".into(), order: ["cord", "curation"].map(String::from).to_vec() },
+    ];
+    let orders = judge_orders(&expectations, &rows, &BTreeMap::from([(name("accuracy", "cord", "curation"), paired)]));
+    let mut draft = Draft {
+        title: "Trajectories | mini".into(),
+        recipe: Recipe { name: "mini-cord".into(), digest: Digest::of_bytes(b"recipe") },
+        commit: "f5768a3".into(),
+        machine: "2 cores".into(),
+        paper: None,
+        columns: vec![
+            column("accuracy", "accuracy %", Format::Percent),
+            column("perplexity", "perplexity", Format::Decimal),
+            column("tokens", "tokens", Format::Count),
+            column("seconds", "seconds", Format::Seconds),
+        ],
+        rows,
+        orders,
+        notes: vec!["seeds: 1, 2, 3".into()],
+    };
+    Paper::published().table("table-2").unwrap().put_beside(&mut draft, &PaperMap::default()).unwrap();
+    draft
+}
+
+#[test]
+fn terminal() {
+    insta::assert_snapshot!(draft().finish().unwrap().terminal(), @r#"
+        Trajectories | mini
+
+        arm                    accuracy %  paper            perplexity  paper     tokens  seconds
+        ──────────────  ─────────────────  ─────  ────────────────────  ─────  ─────────  ───────
+        cord            93.1 [91.0, 94.8]   93.1  0.774 [0.760, 0.790]  0.774  1,234,567     81.2
+        curation        84.8 [82.0, 87.3]   84.8                     –  0.652          0        –
+        best, "single"  86.0 [83.0, 88.0]      –                     –      –          –        –
+
+        accuracy %: cord > curation: holds (paired difference 8.3 [6.0, 10.5], p < 0.001)
+        accuracy %: curation > best, "single": not decided at this n (by their intervals)
+        perplexity: cord > curation: not measured
+        seeds: 1, 2, 3
+        paper: table-2, quality of the generated reasoning on LIMO v1
+        intervals: 95 %, clustered by problem; n: accuracy % 200, perplexity 200
+        recipe: mini-cord 2cd86560b2a6
+        commit: f5768a3; machine: 2 cores
+        "#);
+}
+
+#[test]
+fn markdown() {
+    insta::assert_snapshot!(draft().finish().unwrap().markdown(), @r#"
+        # Trajectories \| mini
+
+        | arm | accuracy % | paper | perplexity | paper | tokens | seconds |
+        | --- | --: | --: | --: | --: | --: | --: |
+        | cord | 93.1 [91.0, 94.8] | 93.1 | 0.774 [0.760, 0.790] | 0.774 | 1,234,567 | 81.2 |
+        | curation | 84.8 [82.0, 87.3] | 84.8 | – | 0.652 | 0 | – |
+        | best, "single" | 86.0 [83.0, 88.0] | – | – | – | – | – |
+
+        - accuracy %: cord > curation: holds (paired difference 8.3 [6.0, 10.5], p \< 0.001)
+        - accuracy %: curation > best, "single": not decided at this n (by their intervals)
+        - perplexity: cord > curation: not measured
+        - seeds: 1, 2, 3
+        - paper: table-2, quality of the generated reasoning on LIMO v1
+        - intervals: 95 %, clustered by problem; n: accuracy % 200, perplexity 200
+        - recipe: mini-cord 2cd86560b2a6
+        - commit: f5768a3; machine: 2 cores
+        "#);
+}
+
+#[test]
+fn csv() {
+    insta::assert_snapshot!(draft().finish().unwrap().csv(), @r#"
+        arm,accuracy,accuracy.low,accuracy.high,accuracy.n,accuracy.paper,perplexity,perplexity.low,perplexity.high,perplexity.n,perplexity.paper,tokens,tokens.low,tokens.high,tokens.n,tokens.paper,seconds,seconds.low,seconds.high,seconds.n,seconds.paper
+        cord,0.9312,0.91,0.948,200,0.931,0.774,0.76,0.79,200,0.774,1234567,,,,,81.25,,,,
+        curation,0.848,0.82,0.873,200,0.848,,,,,0.652,0,,,,,,,,,
+        "best, ""single""",0.86,0.83,0.88,200,,,,,,,,,,,,,,,,
+        "#);
+}
+
+#[test]
+fn json() {
+    let table = draft().finish().unwrap();
+    insta::assert_snapshot!(table.json(), @r#"
+        {
+          "title": "Trajectories | mini",
+          "recipe": {
+            "name": "mini-cord",
+            "digest": "2cd86560b2a6a0a54b6f2767adec4d9fbf74c7b4c39ebca63fef3cdcee0d14f3"
+          },
+          "commit": "f5768a3",
+          "machine": "2 cores",
+          "paper": {
+            "table": "table-2",
+            "caption": "quality of the generated reasoning on LIMO v1"
+          },
+          "columns": [
+            {
+              "key": "accuracy",
+              "label": "accuracy %",
+              "format": "percent"
+            },
+            {
+              "key": "perplexity",
+              "label": "perplexity",
+              "format": "decimal"
+            },
+            {
+              "key": "tokens",
+              "label": "tokens",
+              "format": "count"
+            },
+            {
+              "key": "seconds",
+              "label": "seconds",
+              "format": "seconds"
+            }
+          ],
+          "rows": [
+            {
+              "arm": "cord",
+              "metrics": {
+                "accuracy": {
+                  "value": 0.9312,
+                  "low": 0.91,
+                  "high": 0.948,
+                  "n": 200
+                },
+                "perplexity": {
+                  "value": 0.774,
+                  "low": 0.76,
+                  "high": 0.79,
+                  "n": 200
+                },
+                "seconds": {
+                  "value": 81.25
+                },
+                "tokens": {
+                  "value": 1234567
+                }
+              },
+              "paper": {
+                "accuracy": 0.931,
+                "perplexity": 0.774
+              }
+            },
+            {
+              "arm": "curation",
+              "metrics": {
+                "accuracy": {
+                  "value": 0.848,
+                  "low": 0.82,
+                  "high": 0.873,
+                  "n": 200
+                },
+                "tokens": {
+                  "value": 0
+                }
+              },
+              "paper": {
+                "accuracy": 0.848,
+                "perplexity": 0.652
+              }
+            },
+            {
+              "arm": "best, \"single\"",
+              "metrics": {
+                "accuracy": {
+                  "value": 0.86,
+                  "low": 0.83,
+                  "high": 0.88,
+                  "n": 200
+                }
+              }
+            }
+          ],
+          "orders": [
+            {
+              "metric": "accuracy",
+              "above": "cord",
+              "below": "curation",
+              "standing": "holds",
+              "basis": {
+                "kind": "paired",
+                "p-value": 0.0001
+              },
+              "difference": {
+                "value": 0.0832,
+                "low": 0.06,
+                "high": 0.105,
+                "n": 200
+              }
+            },
+            {
+              "metric": "accuracy",
+              "above": "curation",
+              "below": "best, \"single\"",
+              "standing": "undecided",
+              "basis": {
+                "kind": "intervals"
+              }
+            },
+            {
+              "metric": "perplexity",
+              "above": "cord",
+              "below": "curation",
+              "standing": "unmeasured"
+            }
+          ],
+          "notes": [
+            "seeds: 1, 2, 3"
+          ]
+        }
+        "#);
+    assert_eq!(serde_json::from_str::<Table>(&table.json()).unwrap(), table, "it reads back");
+}
+
+#[test]
+fn all_faults_are_reported_together() {
+    let mut faulty = draft();
+    faulty.columns.push(faulty.columns[0].clone());
+    faulty.rows[1].arm = "cord".into();
+    faulty.rows[1].metrics.insert("accuracy".into(), estimate(0.5, 0.6, 0.7));
+    faulty.rows[2].metrics.insert("seconds".into(), Metric::Number { value: f64::NAN });
+    insta::assert_snapshot!(faulty.finish().unwrap_err(), @r#"
+        expected each column once, got `accuracy` again
+        expected each arm once, got `cord` again
+        arm `cord`, metric `accuracy`: expected `0.5` to lie in its interval, got [0.6, 0.7]
+        arm `best, "single"`, metric `seconds`: expected a finite value, got `NaN`
+        "#);
+}
+
+#[test]
+fn a_mapping_names_what_exists() {
+    let map = PaperMap {
+        rows: BTreeMap::from([("cord".into(), "beam".into()), ("cordd".into(), "cord".into())]),
+        columns: BTreeMap::from([("accuracy".into(), "acc".into())]),
+    };
+    let table = Paper::published().table("table-2").unwrap();
+    insta::assert_snapshot!(table.put_beside(&mut draft(), &map).unwrap_err(), @r#"
+        `table-2`: expected a row of the paper, one of `curation-homogeneous`, `integration-homogeneous`, `cord-homogeneous`, `curation-heterogeneous`, `integration-heterogeneous`, `cord-heterogeneous`, got `beam`
+        `table-2`: expected an arm of this table, one of `cord`, `curation`, `best, "single"`, got `cordd`
+        `table-2`: expected a column of the paper, one of `accuracy`, `perplexity`, got `acc`
+        "#);
+
+    let mut mapped = draft();
+    mapped.rows[1].paper.clear();
+    let map = PaperMap {
+        rows: BTreeMap::from([("curation".into(), "integration-homogeneous".into())]),
+        columns: BTreeMap::from([("seconds".into(), "perplexity".into())]),
+    };
+    table.put_beside(&mut mapped, &map).unwrap();
+    let expected = [("accuracy", 0.886), ("perplexity", 0.215), ("seconds", 0.215)];
+    assert_eq!(mapped.rows[1].paper, expected.map(|(key, value)| (key.to_owned(), value)).into());
+    assert!(mapped.rows[2].paper.is_empty(), "an arm that the paper does not have is left alone");
+}
+
+#[test]
+fn an_order_needs_separate_intervals_or_a_paired_difference() {
+    let rows = [
+        row("high", &[("m", estimate(0.9, 0.85, 0.95))]),
+        row("middle", &[("m", estimate(0.8, 0.75, 0.86))]),
+        row("low", &[("m", estimate(0.5, 0.4, 0.6))]),
+        row("touching", &[("m", estimate(0.3, 0.2, 0.4))]),
+        row("bare", &[("m", Metric::Number { value: 0.1 })]),
+    ];
+    for (above, below, expected) in [
+        ("high", "low", Standing::Holds),
+        ("low", "high", Standing::Reversed),
+        ("high", "middle", Standing::Undecided),
+        ("middle", "high", Standing::Undecided),
+        ("low", "touching", Standing::Undecided),
+        ("high", "bare", Standing::Unmeasured),
+        ("high", "absent", Standing::Unmeasured),
+    ] {
+        let expectation = Expectation { metric: "m".into(), order: vec![above.into(), below.into()] };
+        let verdicts = judge_orders(&[expectation], &rows, &BTreeMap::new());
+        assert_eq!(verdicts.iter().map(|v| v.standing).collect::<Vec<_>>(), [expected], "{above} > {below}");
+    }
+}
