@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use StageKind::{Eval, Generate, Problems, Table, Train};
 use cord_core::Digest;
 use cord_recipe::{Identities, Plan, Recipe, RecipeError, StageKind, StageSettings};
 use proptest::prelude::*;
@@ -30,7 +31,7 @@ fn plan(text: &str, overrides: &[&str]) -> Plan {
 /// For each kind, how many keys two plans share, and how many each has.
 fn shared(a: &Plan, b: &Plan) -> BTreeMap<StageKind, (usize, usize, usize)> {
     let keys = |plan: &Plan, kind| plan.of_kind(kind).map(|stage| stage.key).collect::<BTreeSet<_>>();
-    let kinds = [StageKind::Problems, StageKind::Generate, StageKind::Train, StageKind::Eval, StageKind::Table];
+    let kinds = [Problems, Generate, Train, Eval, Table];
     let count = |kind| {
         let (a, b) = (keys(a, kind), keys(b, kind));
         (kind, (a.intersection(&b).count(), a.len(), b.len()))
@@ -103,7 +104,6 @@ fn a_plan_lists_each_stage_once_after_its_inputs() {
 
 #[test]
 fn a_key_changes_with_what_matters_and_with_nothing_else() {
-    use StageKind::{Eval, Generate, Problems, Table, Train};
     let check = check_changes;
     check(&["run.device=cuda:0", "run.threads=7", "run.max-batch=3", "run.concurrency=1", "run.out=x"], &[]);
     check(&["name=other", "description=other"], &[]);
@@ -131,7 +131,7 @@ fn a_search_ignores_the_settings_of_others() {
     // A bound on steps is nothing to a search for whole trajectories.
     let (before, after) = (plan(MINI, &[]), plan(MINI, &["generate.budget.steps=13", "generate.budget.step=31"]));
     let keys = |plan: &Plan, arm: &str| -> Vec<Digest> {
-        plan.of_kind(StageKind::Generate).filter(|s| s.arms == [arm]).map(|s| s.key).collect()
+        plan.of_kind(Generate).filter(|s| s.arms == [arm]).map(|s| s.key).collect()
     };
     assert_ne!(keys(&before, "cord"), keys(&after, "cord"));
     assert_eq!(keys(&before, "curation"), keys(&after, "curation"));
@@ -164,19 +164,19 @@ fn models_and_data_are_known_by_content() {
     changed.models.insert("models/closer".into(), Digest::of_bytes(b"trained again"));
     let after = recipe.plan(&changed).unwrap();
     let counts = shared(&before, &after);
-    assert_eq!(counts[&StageKind::Problems].0, counts[&StageKind::Problems].1);
-    assert_eq!(counts[&StageKind::Generate].0, 0, "the meta-prover judges in every arm");
-    assert_eq!(counts[&StageKind::Eval].0, 4, "the base model on two benchmarks under two seeds");
+    assert_eq!(counts[&Problems].0, counts[&Problems].1);
+    assert_eq!(counts[&Generate].0, 0, "the meta-prover judges in every arm");
+    assert_eq!(counts[&Eval].0, 4, "the base model on two benchmarks under two seeds");
 }
 
 #[test]
 fn arms_share_what_is_the_same() {
     let twin = format!("{MINI}\n[[arms]]\nname = \"twin\"\ntrain.weight-decay = 0.1\n");
     let plan = plan(&twin, &[]);
-    let generate: Vec<_> = plan.of_kind(StageKind::Generate).filter(|s| s.arms.contains(&"cord".to_owned())).collect();
+    let generate: Vec<_> = plan.of_kind(Generate).filter(|s| s.arms.contains(&"cord".to_owned())).collect();
     assert_eq!(generate.len(), 2);
     assert!(generate.iter().all(|stage| stage.arms == ["cord", "twin"]));
-    assert!(plan.of_kind(StageKind::Train).all(|stage| stage.arms.len() == 1));
+    assert!(plan.of_kind(Train).all(|stage| stage.arms.len() == 1));
     let table = plan.stages.last().unwrap();
     assert_eq!(table.arms, ["cord", "curation", "best-single", "teacher", "base", "twin"]);
     let StageSettings::Table(rows) = &table.settings else { panic!("the last stage is the table") };
@@ -195,7 +195,6 @@ fn a_model_from_scratch_is_known_by_its_shape() {
     assert!(recipe.needs().models.is_empty());
     let plan = recipe.plan(&identities(&recipe)).unwrap();
     let kinds: Vec<StageKind> = plan.stages.iter().map(|stage| stage.kind).collect();
-    use StageKind::{Eval, Problems, Table, Train};
     assert_eq!(kinds, [Problems, Train, Train, Eval, Table]);
     assert!(plan.of_kind(Train).all(|stage| stage.inputs.is_empty()));
     let wider = read(&TEACHERS.replace("hidden = 96", "hidden = 104"), &[]);
@@ -216,7 +215,6 @@ fn keys_stay_what_they_were() {
     // A change here makes every finished stage of every user be made again. It needs a line in the changelog.
     let plan = plan(MINI, &[]);
     let first = |kind| plan.of_kind(kind).next().unwrap().key.short();
-    use StageKind::{Eval, Generate, Problems, Table, Train};
     insta::assert_snapshot!([Problems, Generate, Train, Eval, Table].map(first).join(" "), @"8b1ec4c9cf79 f0589ef17268 291896787def 04c203e766b1 315e1d88ff21");
 }
 
@@ -238,7 +236,7 @@ proptest! {
     #[test]
     fn different_settings_have_different_keys(a in 1u32..50, b in 1u32..50) {
         let width = |width: u32| plan(MINI, &[&format!("generate.search.width={width}")]);
-        let generate = |plan: &Plan| plan.of_kind(StageKind::Generate).next().unwrap().key;
+        let generate = |plan: &Plan| plan.of_kind(Generate).next().unwrap().key;
         prop_assert_eq!(generate(&width(a)) == generate(&width(b)), a == b);
     }
 }
