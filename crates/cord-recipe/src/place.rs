@@ -39,7 +39,7 @@ impl<'a> Sources<'a> {
             in_file: place.source == 0,
             line: text[..start].matches('\n').count() + 1,
             column: before + 1,
-            width: within.max(1),
+            width: if place.start == place.end && place.start == 0 { 0 } else { within.max(1) },
             text: text[line_start..line_end].trim_end_matches('\r').to_owned(),
         }
     }
@@ -61,7 +61,7 @@ pub struct Location {
     pub line: usize,
     /// The column in characters, from 1.
     pub column: usize,
-    /// How many characters of the line are meant, at least 1.
+    /// How many characters of the line are meant; 0 where the source as a whole is.
     pub width: usize,
     /// The line's text.
     pub text: String,

@@ -130,6 +130,11 @@ impl<'a> Field<'a> {
         self.reading.faults.borrow_mut().push(RawFault { kind, place: self.node.place });
     }
 
+    /// Notes a fault of the key instead of the value.
+    pub(crate) fn fault_at_key(&self, kind: FaultKind) {
+        self.reading.faults.borrow_mut().push(RawFault { kind, place: self.key });
+    }
+
     fn wrong_type<T>(&self, expected: &str) -> Option<T> {
         let (key, expected) = (self.path.to_string(), expected.to_owned());
         self.fault(FaultKind::WrongType { key, expected, given: self.node.describe() });
@@ -224,7 +229,8 @@ impl<'a> Field<'a> {
     /// A list, each item read alike. All items' faults are noted; `None` if one has any.
     pub(crate) fn list<T>(&self, of: &str, read: impl Fn(&Field<'a>) -> Option<T>) -> Option<Vec<T>> {
         let Value::List(items) = &self.node.value else { return self.wrong_type(&format!("a list of {of}")) };
-        let read: Vec<Option<T>> = items.iter().map(|item| read(&Field { node: item, ..self.clone() })).collect();
+        let read: Vec<Option<T>> =
+            items.iter().map(|item| read(&Field { node: item, key: item.place, ..self.clone() })).collect();
         read.into_iter().collect()
     }
 
@@ -232,7 +238,7 @@ impl<'a> Field<'a> {
     pub(crate) fn names(&self, of: &str) -> Option<Vec<String>> {
         let names = self.list(of, Field::name)?;
         if names.is_empty() {
-            return self.out_of_range(&format!("a list of at least one of {of}"), &"[]");
+            return self.out_of_range("a list of at least one name", &"[]");
         }
         self.once(&names);
         Some(names)

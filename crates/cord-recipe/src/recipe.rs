@@ -86,12 +86,17 @@ impl Gathered {
         }
     }
 
-    /// A fault of every arm is the recipe's, and names none.
-    fn of_all_arms(&mut self, arms: usize) {
-        for (_, having) in &mut self.0 {
+    /// A fault of every arm is the recipe's, and names none. What only some arms lack is lacking at the first
+    /// of them, not at the recipe's start.
+    fn of_all_arms(&mut self, arms: &[(String, Node)], start: Place) {
+        for (fault, having) in &mut self.0 {
             let distinct: BTreeSet<_> = having.iter().cloned().collect();
-            if distinct.contains(&None) || distinct.len() == arms {
+            if distinct.contains(&None) || distinct.len() == arms.len() {
                 having.clear();
+            } else if fault.place == start
+                && let Some((_, arm)) = arms.iter().find(|(name, _)| having.contains(&Some(name.clone())))
+            {
+                fault.place = arm.place;
             }
         }
     }
@@ -148,7 +153,7 @@ fn read(root: &Node, exists: &dyn Fn(&Path) -> bool, overrides: &[String], gathe
         gathered.add(reading.faults.into_inner(), Some(arm));
         trees.push(tree);
     }
-    gathered.of_all_arms(overlays.len());
+    gathered.of_all_arms(&overlays, root.place);
 
     let names: Vec<String> = overlays.iter().map(|(name, _)| name.clone()).collect();
     let benchmarks = benchmarks(&trees);
@@ -206,7 +211,7 @@ fn arm_overlays(fields: &Fields<'_>, recipe: Option<&str>) -> Vec<(String, Node)
                     fields.optional(key, |_| Some(()));
                 }
                 fields.close();
-                name
+                Some(name)
             })?;
             let mut own = item.node.clone();
             if let Value::Table(table) = &mut own.value {
@@ -214,8 +219,11 @@ fn arm_overlays(fields: &Fields<'_>, recipe: Option<&str>) -> Vec<(String, Node)
             }
             Some((name, own))
         })?;
-        let names: Vec<&String> = arms.iter().map(|(name, _)| name).collect();
-        field.once(&names);
+        // An arm without a name is read all the same, for its other faults.
+        let arms = arms.into_iter().enumerate();
+        let arms: Vec<(String, Node)> =
+            arms.map(|(index, (name, own))| (name.unwrap_or_else(|| format!("#{}", index + 1)), own)).collect();
+        field.once(&arms.iter().map(|(name, _)| name).collect::<Vec<_>>());
         if arms.is_empty() {
             return field.out_of_range("a list of at least one arm", &"[]");
         }

@@ -11,7 +11,7 @@ pub(crate) fn report(faults: &Faults, f: &mut Formatter<'_>) -> Result {
     for fault in &faults.faults {
         let location = &fault.location;
         write!(f, "\n\n{}: {}", location, fault.kind)?;
-        if location.in_file && !location.text.trim().is_empty() {
+        if location.in_file && location.width > 0 {
             let number = location.line.to_string();
             let gutter = " ".repeat(number.len());
             // A tab is one column of the place and must be one column here.

@@ -182,7 +182,7 @@ impl TableSettings {
         let paper_rows = fields.or("paper-rows", BTreeMap::new(), |field| {
             field.each(|name, field| {
                 if !scope.arms.iter().any(|arm| arm == name) {
-                    field.fault(undefined_arm(field.path(), name, scope));
+                    field.fault_at_key(undefined_arm(field.path(), name, scope));
                 }
                 field.name()
             })

@@ -260,8 +260,12 @@ impl Journal {
 }
 
 fn parse<'a>(path: &Path, place: Place, text: &'a [u8]) -> Result<Line<'a>, StoreError> {
-    let line: Line<'a> = serde_json::from_slice(text)
-        .map_err(|error| fault(path, place, format!("expected a record, got `{error}`")))?;
+    let line: Line<'a> = serde_json::from_slice(text).map_err(|_| {
+        // The line itself says more than the parser, which counts lines of its own.
+        let text = String::from_utf8_lossy(text);
+        let start: String = text.trim_end().chars().take(60).collect();
+        fault(path, place, format!("expected a record, got `{start}`"))
+    })?;
     let expected = check(line.request, line.reply.get());
     if line.check != expected {
         let reason = format!("expected the check `{expected}` of its content, got `{}`", line.check);

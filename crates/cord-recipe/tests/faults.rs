@@ -1,0 +1,437 @@
+//! Every fault at once, each with its place, what was expected and given, and a hint.
+
+use std::path::Path;
+
+use cord_recipe::{FaultKind, Recipe, RecipeError};
+use proptest::prelude::*;
+
+const MINI: &str = include_str!("recipes/mini-cord.toml");
+
+fn report(text: &str, overrides: &[&str]) -> String {
+    let overrides: Vec<String> = overrides.iter().map(|&text| text.to_owned()).collect();
+    let there = |path: &Path| !path.to_string_lossy().contains("nowhere");
+    match Recipe::read(text, Path::new("cord.toml"), &overrides, &there) {
+        Ok(_) => "no fault".to_owned(),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn all_faults_are_reported_in_one_go() {
+    let text = r#"name = "mini cord"
+sead = 17
+[problems]
+dataset = "mini/nowhere"
+limit = 0
+[models.adder]
+pth = "models/adder"
+[models.closer]
+path = "models/nowhere"
+sampling = { top_p = 0.9, temperature = -1 }
+[models.base]
+scratch = { layers = 2, hidden = 30, heads = 4, kv-heads = 3, ffn = 64, context = 64, tokenizer = 3 }
+[generate]
+teachers = ["addr", "closer", "base", "closer"]
+segmenter = "prompt_guided"
+scorer = { kind = "predictive-perplexity", model = "prover" }
+search = { kind = "beam", width = "four", proposals = 0 }
+prompt = "solve it"
+[train]
+student = "base"
+epochs = 2
+steps = 10
+warmup = 1.5
+[eval]
+benchmarks = []
+[tabel]
+"#;
+    insta::assert_snapshot!(report(text, &[]), @r#"
+    `cord.toml` has 25 faults
+
+    cord.toml:1:1: expected a whole number (or a list as `seeds`) as `seed`, got nothing
+
+    cord.toml:1:8: expected a name of letters, digits, `-`, `_` and `.` as `name`, got `mini cord`
+       |
+     1 | name = "mini cord"
+       |        ^^^^^^^^^^^
+
+    cord.toml:2:1: expected one of the keys `arms`, `description`, `eval`, `generate`, `models`, `name`, `problems`, `run`, `seed`, `seeds`, `table`, `train`, got `sead`
+       |
+     2 | sead = 17
+       | ^^^^
+      hint: did you mean `seed`?
+
+    cord.toml:4:11: expected a file or folder as `problems.dataset`, got `datasets/mini/nowhere.toml`, which does not exist
+       |
+     4 | dataset = "mini/nowhere"
+       |           ^^^^^^^^^^^^^^
+      hint: paths are relative to the folder in which the command is run
+
+    cord.toml:5:9: expected a whole number of at least 1 as `problems.limit`, got `0`
+       |
+     5 | limit = 0
+       |         ^
+
+    cord.toml:6:9: expected a model's folder (or `hub` with `revision`, or `scratch`) as `models.adder.path`, got nothing
+       |
+     6 | [models.adder]
+       |         ^^^^^
+
+    cord.toml:7:1: expected one of the keys `hub`, `path`, `revision`, `sampling`, `scratch` in `models.adder`, got `pth`
+       |
+     7 | pth = "models/adder"
+       | ^^^
+      hint: did you mean `path`?
+
+    cord.toml:9:8: expected a file or folder as `models.closer.path`, got `models/nowhere`, which does not exist
+       |
+     9 | path = "models/nowhere"
+       |        ^^^^^^^^^^^^^^^^
+      hint: paths are relative to the folder in which the command is run
+
+    cord.toml:10:14: expected one of the keys `temperature`, `top-k`, `top-p` in `models.closer.sampling`, got `top_p`
+        |
+     10 | sampling = { top_p = 0.9, temperature = -1 }
+        |              ^^^^^
+      hint: did you mean `top-p`?
+
+    cord.toml:10:41: expected a number of at least 0 as `models.closer.sampling.temperature`, got `-1`
+        |
+     10 | sampling = { top_p = 0.9, temperature = -1 }
+        |                                         ^^
+
+    cord.toml:12:38: expected `heads` to divide `hidden` = 30 into parts of an even width, got `heads` and `hidden` that do not
+        |
+     12 | scratch = { layers = 2, hidden = 30, heads = 4, kv-heads = 3, ffn = 64, context = 64, tokenizer = 3 }
+        |                                      ^^^^^
+      hint: change `models.base.scratch.heads` or `models.base.scratch.hidden`
+
+    cord.toml:12:49: expected `kv-heads` to divide `heads` = 4, got `kv-heads` and `heads` that do not
+        |
+     12 | scratch = { layers = 2, hidden = 30, heads = 4, kv-heads = 3, ffn = 64, context = 64, tokenizer = 3 }
+        |                                                 ^^^^^^^^
+      hint: change `models.base.scratch.kv-heads` or `models.base.scratch.heads`
+
+    cord.toml:12:99: expected a table as `models.base.scratch.tokenizer`, got the whole number `3`
+        |
+     12 | scratch = { layers = 2, hidden = 30, heads = 4, kv-heads = 3, ffn = 64, context = 64, tokenizer = 3 }
+        |                                                                                                   ^
+
+    cord.toml:14:13: expected a model that `[models]` defines as `generate.teachers`, got `addr`
+        |
+     14 | teachers = ["addr", "closer", "base", "closer"]
+        |             ^^^^^^
+      hint: did you mean `adder`?
+
+    cord.toml:14:31: expected a model that has weights, not one made from `scratch`, as `generate.teachers`, got `base`
+        |
+     14 | teachers = ["addr", "closer", "base", "closer"]
+        |                               ^^^^^^
+      hint: defined are `adder`, `closer`
+
+    cord.toml:14:39: expected each of `generate.teachers` once, got `closer` again
+        |
+     14 | teachers = ["addr", "closer", "base", "closer"]
+        |                                       ^^^^^^^^
+
+    cord.toml:15:13: expected one of `prompt-guided` as `generate.segmenter`, got `prompt_guided`
+        |
+     15 | segmenter = "prompt_guided"
+        |             ^^^^^^^^^^^^^^^
+      hint: did you mean `prompt-guided`?
+
+    cord.toml:16:52: expected a model that `[models]` defines as `generate.scorer.model`, got `prover`
+        |
+     16 | scorer = { kind = "predictive-perplexity", model = "prover" }
+        |                                                    ^^^^^^^^
+      hint: defined are `adder`, `closer`
+
+    cord.toml:17:35: expected a whole number of at least 1 as `generate.search.width`, got the text `"four"`
+        |
+     17 | search = { kind = "beam", width = "four", proposals = 0 }
+        |                                   ^^^^^^
+
+    cord.toml:17:55: expected a whole number of at least 1 as `generate.search.proposals`, got `0`
+        |
+     17 | search = { kind = "beam", width = "four", proposals = 0 }
+        |                                                       ^
+
+    cord.toml:18:10: expected a message with `{question}` where the problem goes as `generate.prompt`, got `solve it`
+        |
+     18 | prompt = "solve it"
+        |          ^^^^^^^^^^
+
+    cord.toml:22:1: expected one of `train.epochs` and `train.steps`, got both
+        |
+     22 | steps = 10
+        | ^^^^^
+      hint: remove one
+
+    cord.toml:23:10: expected a number from 0 to 1 as `train.warmup`, got `1.5`
+        |
+     23 | warmup = 1.5
+        |          ^^^
+
+    cord.toml:25:14: expected a list of at least one name as `eval.benchmarks`, got `[]`
+        |
+     25 | benchmarks = []
+        |              ^^
+
+    cord.toml:26:2: expected one of the keys `arms`, `description`, `eval`, `generate`, `models`, `name`, `problems`, `run`, `seed`, `seeds`, `table`, `train`, got `tabel`
+        |
+     26 | [tabel]
+        |  ^^^^^
+      hint: did you mean `table`?
+    "#);
+}
+
+#[test]
+fn arms_name_themselves() {
+    let text = format!(
+        "{MINI}\n{}",
+        r#"
+[[arms]]
+name = "cord"
+[[arms]]
+name = "greedy"
+generate.search = { kind = "beam", widht = 1 }
+[[arms]]
+name = "single"
+generate.search = { kind = "single", teacher = "base" }
+stages = ["generate", "evaluate"]
+[[arms]]
+name = "untrained"
+stages = ["eval"]
+[[arms]]
+generate.teachers = []
+"#
+    );
+    insta::assert_snapshot!(report(&text, &[]), @r#"
+    `cord.toml` has 7 faults
+
+    cord.toml:75:1: expected each of `arms` once, got `cord` again
+        |
+     75 | [[arms]]
+        | ^^^^^^^^
+
+    cord.toml:79:36: expected one of the keys `answer-by`, `finished`, `kind`, `proposals`, `select`, `width` in `generate.search`, got `widht`
+        |
+     79 | generate.search = { kind = "beam", widht = 1 }
+        |                                    ^^^^^
+      in arm `greedy`
+      hint: did you mean `width`?
+
+    cord.toml:82:48: expected one of the teachers as `generate.search.teacher`, got `base`
+        |
+     82 | generate.search = { kind = "single", teacher = "base" }
+        |                                                ^^^^^^
+      in arm `single`
+      hint: defined are `adder`, `multiplier`, `closer`
+
+    cord.toml:83:23: expected one of `generate`, `train`, `eval` as `stages`, got `evaluate`
+        |
+     83 | stages = ["generate", "evaluate"]
+        |                       ^^^^^^^^^^
+      in arm `single`
+
+    cord.toml:86:1: expected evaluation to follow training or to have `eval.model`, got neither
+        |
+     86 | stages = ["eval"]
+        | ^^^^^^
+      in arm `untrained`
+      hint: add `[train]`, or name the model as `eval.model`
+
+    cord.toml:87:1: expected the arm's name as `arms.name`, got nothing
+        |
+     87 | [[arms]]
+        | ^^^^^^^^
+
+    cord.toml:88:21: expected a list of at least one name as `generate.teachers`, got `[]`
+        |
+     88 | generate.teachers = []
+        |                     ^^
+      in arm `#10`
+    "#);
+}
+
+#[test]
+fn overrides_are_named_as_their_place() {
+    let overrides = [
+        "generate.serach.width=1",
+        "train.learning-rate=fast",
+        "eval.samples=[1",
+        "train",
+        "arms.crod.eval.samples=3",
+        "run.device=gpu",
+        "eval.model=closer",
+        "generate.search.width=0",
+    ];
+    insta::assert_snapshot!(report(MINI, &overrides), @r#"
+    `cord.toml` has 7 faults
+
+    --set generate.serach.width=1: expected one of the keys `budget`, `keep`, `prompt`, `scorer`, `search`, `segmenter`, `teachers` in `generate`, got `serach`
+      hint: did you mean `search`?
+
+    --set train.learning-rate=fast: expected a number above 0 as `train.learning-rate`, got the text `"fast"`
+
+    --set eval.samples=[1: expected TOML: unclosed array, expected `]`
+
+    --set train: expected TOML: a key, `=` and a value, got `train`
+
+    --set arms.crod.eval.samples=3: expected the name of an arm as `arms`, got `crod`
+      hint: did you mean `cord`?
+
+    --set run.device=gpu: expected `cpu`, `cuda` or `cuda:<number>` as `run.device`, got `gpu`
+
+    --set generate.search.width=0: expected a whole number of at least 1 as `generate.search.width`, got `0`
+      in arms `cord`, `teacher`, `base`
+    "#);
+}
+
+#[test]
+fn an_override_that_every_arm_overrides_is_a_fault() {
+    let text = "name = \"a\"\nseed = 1\nmodels.m.path = \"m\"\n[eval]\nbenchmarks = [\"b\"]\nmodel = \"m\"\n\
+                [[arms]]\nname = \"x\"\neval.samples = 1\n[[arms]]\nname = \"y\"\neval.samples = 2\n";
+    assert_eq!(report(text, &[]), "no fault");
+    assert_eq!(report(text, &["arms.y.eval.samples=4"]), "no fault");
+    insta::assert_snapshot!(report(text, &["eval.samples=4"]), @r"
+    `cord.toml` has 1 fault
+
+    --set eval.samples=4: expected an override of `eval.samples` to change something, got one that every arm overrides in turn
+      hint: name the arm: `--set arms.<name>.eval.samples=…`
+    ");
+}
+
+#[test]
+fn broken_toml_is_reported_with_its_places() {
+    insta::assert_snapshot!(report("name = \"a\nseed = \n[run\n", &[]), @r#"
+    `cord.toml` has 3 faults
+
+    cord.toml:1:10: expected TOML: invalid basic string, expected `"`
+       |
+     1 | name = "a
+       |          ^
+
+    cord.toml:2:8: expected TOML: string values must be quoted, expected literal string
+       |
+     2 | seed =
+       |        ^
+
+    cord.toml:3:5: expected TOML: unclosed table, expected `]`
+       |
+     3 | [run
+       |     ^
+    "#);
+    insta::assert_snapshot!(report("name = \"a\"\nseed = 1\nseed = 2\n", &[]), @r"
+    `cord.toml` has 1 fault
+
+    cord.toml:3:1: expected TOML: duplicate key
+       |
+     3 | seed = 2
+       | ^^^^
+    ");
+}
+
+#[test]
+fn an_empty_recipe_says_what_is_missing() {
+    insta::assert_snapshot!(report("", &[]), @r"
+    `cord.toml` has 3 faults
+
+    cord.toml:1:1: expected a table `[generate]`, `[train]` or `[eval]` as `generate`, got nothing
+
+    cord.toml:1:1: expected a name of letters, digits, `-`, `_` and `.` as `name`, got nothing
+
+    cord.toml:1:1: expected a whole number (or a list as `seeds`) as `seed`, got nothing
+    ");
+}
+
+#[test]
+fn stages_need_their_tables() {
+    let text = "name = \"a\"\nseed = 1\nmodels.m.path = \"m\"\nstages = 3\n[[arms]]\nname = \"x\"\nstages = \
+                [\"generate\", \"train\"]\n[[arms]]\nname = \"y\"\n";
+    insta::assert_snapshot!(report(text, &[]), @r"
+    `cord.toml` has 5 faults
+
+    cord.toml:4:1: expected one of the keys `arms`, `description`, `eval`, `generate`, `models`, `name`, `problems`, `run`, `seed`, `seeds`, `table`, `train`, got `stages`
+       |
+     4 | stages = 3
+       | ^^^^^^
+
+    cord.toml:5:1: expected a table as `problems`, got nothing
+       |
+     5 | [[arms]]
+       | ^^^^^^^^
+      in arm `x`
+
+    cord.toml:5:1: expected a table as `generate`, got nothing
+       |
+     5 | [[arms]]
+       | ^^^^^^^^
+      in arm `x`
+
+    cord.toml:5:1: expected a table as `train`, got nothing
+       |
+     5 | [[arms]]
+       | ^^^^^^^^
+      in arm `x`
+
+    cord.toml:8:1: expected a table `[generate]`, `[train]` or `[eval]` as `generate`, got nothing
+       |
+     8 | [[arms]]
+       | ^^^^^^^^
+      in arm `y`
+    ");
+}
+
+#[test]
+fn a_column_must_be_one_that_the_recipe_fills() {
+    let text = MINI
+        .replace("\"eval.mini/hard\"", "\"eval.mini/hrd\"")
+        .replace("[\"cord\", \"curation\", \"base\"]", "[\"base\"]");
+    insta::assert_snapshot!(report(&text, &["table.paper=3"]), @r#"
+    `cord.toml` has 3 faults
+
+    cord.toml:64:56: expected one of `accuracy`, `process-accuracy`, `perplexity`, `kept`, `truncated`, `failed`, `generated-tokens`, `scored-tokens`, `eval.mini/test`, `eval.mini/test.truncated`, `eval.mini/test.unparsed`, `eval.mini/test.generated-tokens`, `eval.mini/hard`, `eval.mini/hard.truncated`, `eval.mini/hard.unparsed`, `eval.mini/hard.generated-tokens`, `seconds` as `table.columns`, got `eval.mini/hrd`
+        |
+     64 | columns = ["accuracy", "perplexity", "eval.mini/test", "eval.mini/hrd", "eval.mini/test.truncated", "seconds"]
+        |                                                        ^^^^^^^^^^^^^^^
+      hint: did you mean `eval.mini/hard`?
+
+    cord.toml:67:40: expected a list of at least two arms as `table.order.order`, got `1`
+        |
+     67 |   { metric = "eval.mini/test", order = ["base"] },
+        |                                        ^^^^^^^^
+
+    --set table.paper=3: expected a table of the paper such as `table-3` as `table.paper`, got the whole number `3`
+    "#);
+}
+
+proptest! {
+    /// Whatever stands in the file, reading ends, and with at least one fault whose place lies in the text.
+    #[test]
+    fn any_text_is_a_recipe_or_has_faults(text in "(?s).{0,200}", over in "[a-z.=\"\\[{0-9]{0,20}") {
+        if let Err(RecipeError::Faults(faults)) = Recipe::read(&text, Path::new("x"), &[over], &|_| true) {
+            prop_assert!(!faults.faults.is_empty());
+            for fault in &faults.faults {
+                let lines = text.split('\n').count();
+                prop_assert!(fault.location.line >= 1 && fault.location.line <= lines.max(1));
+            }
+            prop_assert!(!faults.to_string().is_empty());
+        }
+    }
+
+    /// A recipe with one line cut out is a recipe or has faults, and a line that reads `x = 1` is always noticed.
+    #[test]
+    fn a_stray_key_is_noticed_anywhere(line in 0usize..70) {
+        let mut lines: Vec<&str> = MINI.lines().collect();
+        let line = line.min(lines.len());
+        // Not inside the list of orders, where a key can't stand.
+        prop_assume!(lines[..line].iter().filter(|l| l.starts_with("order = [")).count()
+            == lines[..line].iter().filter(|l| **l == "]").count());
+        lines.insert(line, "stray = 1");
+        let error = Recipe::read(&lines.join("\n"), Path::new("x"), &[], &|_| true).unwrap_err();
+        let RecipeError::Faults(faults) = error else { panic!("expected faults") };
+        let unknown = |kind: &FaultKind| matches!(kind, FaultKind::UnknownKey { key, .. } if key == "stray");
+        prop_assert!(faults.faults.iter().any(|f| unknown(&f.kind) && f.location.line == line + 1), "{faults}");
+    }
+}

@@ -1,0 +1,242 @@
+//! Plans: which stages there are, and what their keys depend on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use StageKind::{Eval, Generate, Problems, Table, Train};
+use cord_core::Digest;
+use cord_recipe::{Identities, Plan, Recipe, RecipeError, StageKind, StageSettings};
+use proptest::prelude::*;
+
+const MINI: &str = include_str!("recipes/mini-cord.toml");
+const TEACHERS: &str = include_str!("recipes/teachers.toml");
+
+fn read(text: &str, overrides: &[&str]) -> Recipe {
+    let overrides: Vec<String> = overrides.iter().map(|&text| text.to_owned()).collect();
+    Recipe::read(text, Path::new("recipe.toml"), &overrides, &|_| true).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Every model and data set is known by the digest of its label.
+fn identities(recipe: &Recipe) -> Identities {
+    let needs = recipe.needs();
+    let of = |label: &String| (label.clone(), Digest::of_bytes(label.as_bytes()));
+    Identities { models: needs.models.keys().map(of).collect(), datasets: needs.datasets.keys().map(of).collect() }
+}
+
+fn plan(text: &str, overrides: &[&str]) -> Plan {
+    let recipe = read(text, overrides);
+    recipe.plan(&identities(&recipe)).unwrap()
+}
+
+/// For each kind, how many keys two plans share, and how many each has.
+fn shared(a: &Plan, b: &Plan) -> BTreeMap<StageKind, (usize, usize, usize)> {
+    let keys = |plan: &Plan, kind| plan.of_kind(kind).map(|stage| stage.key).collect::<BTreeSet<_>>();
+    let kinds = [Problems, Generate, Train, Eval, Table];
+    let count = |kind| {
+        let (a, b) = (keys(a, kind), keys(b, kind));
+        (kind, (a.intersection(&b).count(), a.len(), b.len()))
+    };
+    kinds.into_iter().map(count).collect()
+}
+
+#[track_caller]
+fn check_changes(overrides: &[&str], changed: &[StageKind]) {
+    let (before, after) = (plan(MINI, &[]), plan(MINI, overrides));
+    for (kind, (same, a, b)) in shared(&before, &after) {
+        if changed.contains(&kind) {
+            assert_ne!(same, a, "{overrides:?} should change {kind}");
+        } else {
+            assert!(same == a && a == b, "{overrides:?} should not change {kind}: {same} of {a} and {b} are the same");
+        }
+    }
+}
+
+#[test]
+fn a_plan_lists_each_stage_once_after_its_inputs() {
+    let plan = plan(MINI, &[]);
+    let lines: Vec<String> = plan
+        .stages
+        .iter()
+        .map(|stage| {
+            let mut inputs: Vec<String> = stage
+                .inputs
+                .iter()
+                .map(|input| {
+                    assert_eq!(plan.stage(input.key).unwrap().kind, input.kind);
+                    input.kind.to_string()
+                })
+                .collect();
+            inputs.dedup();
+            format!("{}: [{}] for {}", stage.label(), inputs.join(", "), stage.arms.join(", "))
+        })
+        .filter(|line| !line.contains("seed 18"))
+        .collect();
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    problems of mini/train: [] for cord, curation, best-single
+    problems of mini/test: [] for cord, curation, best-single, teacher, base
+    problems of mini/hard: [] for cord, curation, best-single, teacher, base
+    generate cord, seed 17: [problems] for cord
+    generate curation, seed 17: [problems] for curation
+    generate best-single, seed 17: [problems] for best-single
+    train cord, seed 17: [problems, generate] for cord
+    train curation, seed 17: [problems, generate] for curation
+    train best-single, seed 17: [problems, generate] for best-single
+    eval cord on mini/test, seed 17: [problems, train] for cord
+    eval cord on mini/hard, seed 17: [problems, train] for cord
+    eval curation on mini/test, seed 17: [problems, train] for curation
+    eval curation on mini/hard, seed 17: [problems, train] for curation
+    eval best-single on mini/test, seed 17: [problems, train] for best-single
+    eval best-single on mini/hard, seed 17: [problems, train] for best-single
+    eval teacher on mini/test, seed 17: [problems] for teacher
+    eval teacher on mini/hard, seed 17: [problems] for teacher
+    eval base on mini/test, seed 17: [problems] for base
+    eval base on mini/hard, seed 17: [problems] for base
+    table: [problems, generate, train, eval] for cord, curation, best-single, teacher, base
+    ");
+
+    for (index, stage) in plan.stages.iter().enumerate() {
+        for input in &stage.inputs {
+            assert!(plan.stages[..index].iter().any(|earlier| earlier.key == input.key), "{}", stage.label());
+        }
+        assert_eq!(plan.stages.iter().filter(|other| other.key == stage.key).count(), 1);
+    }
+}
+
+#[test]
+fn a_key_changes_with_what_matters_and_with_nothing_else() {
+    let check = check_changes;
+    check(&["run.device=cuda:0", "run.threads=7", "run.max-batch=3", "run.concurrency=1", "run.out=x"], &[]);
+    check(&["name=other", "description=other"], &[]);
+    check(&["train.checkpoint-every=7"], &[]);
+    check(&["table.title=other"], &[Table]);
+    check(&["eval.samples=5"], &[Eval, Table]);
+    check(&["eval.limit=5"], &[Problems, Eval, Table]);
+    check(&["train.learning-rate=1e-4"], &[Train, Eval, Table]);
+    check(&["generate.keep=correct"], &[Train, Eval, Table]);
+    check(&["problems.limit=7"], &[Problems, Generate, Train, Eval, Table]);
+    check(&["generate.search.width=2"], &[Generate, Train, Eval, Table]);
+    check(&["generate.budget.answer=9"], &[Generate, Train, Eval, Table]);
+    check(&["models.base.sampling.temperature=1"], &[Eval, Table]);
+    // The prompt of generation is the default of the other two.
+    check(&["generate.prompt=Go: {question}"], &[Generate, Train, Eval, Table]);
+    check(&["eval.prompt=Go: {question}"], &[Eval, Table]);
+    // What a table's layout says of order matters not.
+    let orders = MINI.replace("steps = 500\nbatch = 8\n", "batch = 8\nsteps = 500\n");
+    assert_ne!(orders, MINI);
+    assert_eq!(plan(&orders, &[]), plan(MINI, &[]));
+}
+
+#[test]
+fn a_search_ignores_the_settings_of_others() {
+    // A bound on steps is nothing to a search for whole trajectories.
+    let (before, after) = (plan(MINI, &[]), plan(MINI, &["generate.budget.steps=13", "generate.budget.step=31"]));
+    let keys = |plan: &Plan, arm: &str| -> Vec<Digest> {
+        plan.of_kind(Generate).filter(|s| s.arms == [arm]).map(|s| s.key).collect()
+    };
+    assert_ne!(keys(&before, "cord"), keys(&after, "cord"));
+    assert_eq!(keys(&before, "curation"), keys(&after, "curation"));
+    // Another teacher's sampling is nothing to a single teacher.
+    let after = plan(MINI, &["models.adder.sampling.temperature=0.1"]);
+    assert_ne!(keys(&before, "curation"), keys(&after, "curation"));
+    assert_eq!(keys(&before, "best-single"), keys(&after, "best-single"));
+    // Nor is how a meta-prover would draw.
+    let lone = ["generate.teachers=[\"adder\"]", "arms.best-single.generate.search.teacher=adder"];
+    let after = plan(MINI, &lone);
+    let colder = plan(MINI, &[lone[0], lone[1], "models.closer.sampling.temperature=0.1"]);
+    assert_eq!(keys(&after, "cord").len(), 2);
+    assert_eq!(keys(&after, "cord"), keys(&colder, "cord"));
+}
+
+#[test]
+fn models_and_data_are_known_by_content() {
+    let recipe = read(MINI, &[]);
+    let known = identities(&recipe);
+    let before = recipe.plan(&known).unwrap();
+    // Another folder, the same content.
+    let moved = read(MINI, &["models.adder.path=elsewhere/adder"]);
+    let mut same = known.clone();
+    same.models.insert("elsewhere/adder".into(), known.models["models/adder"]);
+    let after = moved.plan(&same).unwrap();
+    let keys = |plan: &Plan| plan.stages.iter().map(|stage| stage.key).collect::<Vec<_>>();
+    assert_eq!(keys(&before), keys(&after));
+    // The same folder, another content.
+    let mut changed = known.clone();
+    changed.models.insert("models/closer".into(), Digest::of_bytes(b"trained again"));
+    let after = recipe.plan(&changed).unwrap();
+    let counts = shared(&before, &after);
+    assert_eq!(counts[&Problems].0, counts[&Problems].1);
+    assert_eq!(counts[&Generate].0, 0, "the meta-prover judges in every arm");
+    assert_eq!(counts[&Eval].0, 4, "the base model on two benchmarks under two seeds");
+}
+
+#[test]
+fn arms_share_what_is_the_same() {
+    let twin = format!("{MINI}\n[[arms]]\nname = \"twin\"\ntrain.weight-decay = 0.1\n");
+    let plan = plan(&twin, &[]);
+    let generate: Vec<_> = plan.of_kind(Generate).filter(|s| s.arms.contains(&"cord".to_owned())).collect();
+    assert_eq!(generate.len(), 2);
+    assert!(generate.iter().all(|stage| stage.arms == ["cord", "twin"]));
+    assert!(plan.of_kind(Train).all(|stage| stage.arms.len() == 1));
+    let table = plan.stages.last().unwrap();
+    assert_eq!(table.arms, ["cord", "curation", "best-single", "teacher", "base", "twin"]);
+    let StageSettings::Table(rows) = &table.settings else { panic!("the last stage is the table") };
+    assert_eq!(rows.rows.len(), 12, "six arms under two seeds");
+    let row = |arm: &str, seed| rows.rows.iter().find(|row| row.arm == arm && row.seed == seed).unwrap();
+    assert_eq!(row("cord", 17).generate, row("twin", 17).generate);
+    assert_ne!(row("cord", 17).train, row("twin", 17).train);
+    assert_ne!(row("cord", 17).generate, row("cord", 18).generate);
+    assert_eq!((row("base", 17).generate, row("base", 17).train), (None, None));
+    assert_eq!(row("base", 17).evals.len(), 2);
+}
+
+#[test]
+fn a_model_from_scratch_is_known_by_its_shape() {
+    let recipe = read(TEACHERS, &[]);
+    assert!(recipe.needs().models.is_empty());
+    let plan = recipe.plan(&identities(&recipe)).unwrap();
+    let kinds: Vec<StageKind> = plan.stages.iter().map(|stage| stage.kind).collect();
+    assert_eq!(kinds, [Problems, Train, Train, Eval, Table]);
+    assert!(plan.of_kind(Train).all(|stage| stage.inputs.is_empty()));
+    let wider = read(&TEACHERS.replace("hidden = 96", "hidden = 104"), &[]);
+    let after = wider.plan(&identities(&wider)).unwrap();
+    assert_eq!(shared(&plan, &after)[&Train], (1, 2, 2));
+}
+
+#[test]
+fn missing_identities_are_named_together() {
+    let recipe = read(TEACHERS, &[]);
+    let error = recipe.plan(&Identities::default()).unwrap_err();
+    assert!(matches!(error, RecipeError::Identities { .. }));
+    insta::assert_snapshot!(error, @"expected the digests of `data set mini/corpus-adder`, `data set mini/corpus-closer`, `data set mini/dev`, got none");
+}
+
+#[test]
+fn keys_stay_what_they_were() {
+    // A change here makes every finished stage of every user be made again. It needs a line in the changelog.
+    let plan = plan(MINI, &[]);
+    let first = |kind| plan.of_kind(kind).next().unwrap().key.short();
+    insta::assert_snapshot!([Problems, Generate, Train, Eval, Table].map(first).join(" "), @"8b1ec4c9cf79 f0589ef17268 291896787def 04c203e766b1 315e1d88ff21");
+}
+
+proptest! {
+    /// Nothing in `[run]` changes a key.
+    #[test]
+    fn how_to_run_is_in_no_key(threads in 1u32..64, batch in 1u32..512, micro in 1u32..64, gpu in 0u32..8) {
+        let overrides = [
+            format!("run.threads={threads}"),
+            format!("run.max-batch={batch}"),
+            format!("run.micro-batch={micro}"),
+            format!("run.device=cuda:{gpu}"),
+        ];
+        let overrides: Vec<&str> = overrides.iter().map(String::as_str).collect();
+        prop_assert_eq!(plan(MINI, &overrides), plan(MINI, &[]));
+    }
+
+    /// Two plans of different settings share no key of the stages that look at them.
+    #[test]
+    fn different_settings_have_different_keys(a in 1u32..50, b in 1u32..50) {
+        let width = |width: u32| plan(MINI, &[&format!("generate.search.width={width}")]);
+        let generate = |plan: &Plan| plan.of_kind(Generate).next().unwrap().key;
+        prop_assert_eq!(generate(&width(a)) == generate(&width(b)), a == b);
+    }
+}
