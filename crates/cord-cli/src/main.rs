@@ -1,2 +1,133 @@
-//! Placeholder.
-fn main() {}
+//! The binary `cord`: arguments in, stages run, results printed.
+
+mod datasets;
+mod machine;
+mod models;
+mod plan;
+mod progress;
+mod run;
+mod stages;
+mod table;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+/// Collaborative step-wise multi-teacher distillation, from problems to a table of results.
+///
+/// Several teachers write one reasoning trajectory together, a meta-prover scores every step by how predictable it
+/// makes the known answer, a beam search keeps the best; a student learns from the trajectories and is tested.
+#[derive(Parser)]
+#[command(name = "cord", version, about, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXIT_CODES: &str =
+    "Exit status: 0 all done; 1 could not run; 2 wrong usage; 3 done, but some problems failed (listed).";
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run a recipe: every stage that is not there yet, then its table.
+    ///
+    /// Stopping loses at most what is in flight: run the same command again and it goes on.
+    Run(RecipeArgs),
+    /// Show what a recipe would run: stages, what is done already, what it needs.
+    Plan(RecipeArgs),
+    /// Make the table of a recipe whose stages are done, without running anything.
+    Table(RecipeArgs),
+}
+
+#[derive(Args)]
+struct RecipeArgs {
+    /// The recipe, for example recipes/mini/cord.toml
+    recipe: PathBuf,
+    /// Override a key, for example --set generate.search.width=1 (repeatable)
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    /// Where models compute: cpu, or cuda:<index> in a build with --features cuda
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+    /// The folder for results instead of the recipe's
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+}
+
+impl RecipeArgs {
+    fn read(&self) -> Result<cord_recipe::Recipe> {
+        let mut overrides = self.overrides.clone();
+        overrides.extend(self.device.iter().map(|device| format!("run.device={device:?}")));
+        overrides.extend(self.out.iter().map(|out| format!("run.out={:?}", out.display().to_string())));
+        run::read_recipe(&self.recipe, &overrides)
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let first = "stopping at the next safe point; press Ctrl-C again to stop at once";
+    let handler = move || {
+        if run::INTERRUPTED.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        say(first);
+    };
+    if let Err(error) = ctrlc::set_handler(handler) {
+        say(&format!("warning: Ctrl-C will stop at once: {error}"));
+    }
+    match act(&cli.verb) {
+        Ok(code) => code,
+        Err(error) => {
+            say(&format!("error: {error:#}"));
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn act(verb: &Verb) -> Result<ExitCode> {
+    match verb {
+        Verb::Run(args) => {
+            let recipe = args.read()?;
+            let (summary, store, plan) = run::run(&recipe)?;
+            let table = run::make_table(&recipe, &plan, &store)?;
+            print(&table.terminal());
+            print(&plan::whereabouts(&plan, &store)?);
+            if summary.failures.is_empty() {
+                return Ok(ExitCode::SUCCESS);
+            }
+            say(&format!("{} problems failed:", summary.failures.len()));
+            for (stage, (id, reason)) in &summary.failures {
+                say(&format!("  {stage}: `{id}`: {reason}"));
+            }
+            Ok(ExitCode::from(3))
+        }
+        Verb::Plan(args) => {
+            let recipe = args.read()?;
+            let plan = run::plan(&recipe)?;
+            print(&plan::describe(&recipe, &plan, &run::store(&recipe)?)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Table(args) => {
+            let recipe = args.read()?;
+            let plan = run::plan(&recipe)?;
+            let store = run::store(&recipe)?;
+            plan::require_finished(&plan, &store)?;
+            print(&run::make_table(&recipe, &plan, &store)?.terminal());
+            print(&plan::whereabouts(&plan, &store)?);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "results go to stdout")]
+fn print(text: &str) {
+    println!("{text}");
+}
+
+#[expect(clippy::print_stderr, reason = "what is not a result goes to stderr")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}

@@ -46,3 +46,6 @@ pub use kind::{Kind, PerKind};
 pub use operation::{MARKS, Operation};
 pub use problems::{ProblemSet, problems};
 pub use wording::{Dialect, Dialects};
+
+/// Raised when the same settings would give other rows: it is part of every generated set's identity.
+pub const VERSION: u32 = 1;

@@ -79,6 +79,13 @@ impl Store {
         StageWriter::open(partial, path, lock, stage, key, settings, inputs, self.program.clone())
     }
 
+    /// Writes a file of the whole run beside its stages, whole or not at all: a table, a figure.
+    pub fn publish(&self, file: &str, bytes: &[u8]) -> Result<PathBuf, StoreError> {
+        let path = self.folder.join(name("a file's name", file)?);
+        crate::durable::write(&path, bytes)?;
+        Ok(path)
+    }
+
     /// Every finished stage, in the order of their folders' names.
     pub fn stages(&self) -> Result<Vec<StageFolder>, StoreError> {
         let mut found = Vec::new();

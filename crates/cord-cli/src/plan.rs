@@ -1,0 +1,58 @@
+//! A plan in words: what would run, what is done, where everything is.
+
+use std::fmt::Write;
+
+use anyhow::{Result, bail};
+use cord_recipe::{Plan, Recipe, StageKind};
+use cord_store::Store;
+
+/// What a recipe would run.
+pub(crate) fn describe(recipe: &Recipe, plan: &Plan, store: &Store) -> Result<String> {
+    let mut text = format!("{} (recipe {}), device {}\n", recipe.name, plan.digest.short(), recipe.run.device);
+    let needs = recipe.needs();
+    for label in needs.models.keys() {
+        writeln!(text, "  needs the model {label}")?;
+    }
+    for label in needs.datasets.keys() {
+        writeln!(text, "  needs the data set {label}")?;
+    }
+    for stage in plan.stages.iter().filter(|stage| stage.kind != StageKind::Table) {
+        let name = stage.kind.name();
+        let state = if store.find(name, stage.key)?.is_some() {
+            "done   "
+        } else if store.partial_path(name, stage.key).exists() {
+            "begun  "
+        } else {
+            "to run "
+        };
+        writeln!(text, "{state} {name}-{}  {}", stage.key.short(), stage.label())?;
+    }
+    write!(text, "results in {}", store.folder().display())?;
+    Ok(text)
+}
+
+/// Refuses where a stage is missing, naming every one.
+pub(crate) fn require_finished(plan: &Plan, store: &Store) -> Result<()> {
+    let mut missing = Vec::new();
+    for stage in plan.stages.iter().filter(|stage| stage.kind != StageKind::Table) {
+        if store.find(stage.kind.name(), stage.key)?.is_none() {
+            missing.push(stage.label());
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    bail!("expected finished stages, {} are missing: {}; run the recipe first", missing.len(), missing.join("; "))
+}
+
+/// Where a finished run's results are.
+pub(crate) fn whereabouts(plan: &Plan, store: &Store) -> Result<String> {
+    let mut text = format!("table.md, table.csv, table.json and metrics.json are in {}\n", store.folder().display());
+    for stage in plan.stages.iter().filter(|stage| stage.kind != StageKind::Table) {
+        let path = store.stage_path(stage.kind.name(), stage.key);
+        let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        writeln!(text, "  {name}  {}", stage.label())?;
+    }
+    text.truncate(text.trim_end().len());
+    Ok(text)
+}

@@ -1,0 +1,82 @@
+//! What a person sees while a run works: bars with rates and time left on a terminal, plain lines elsewhere.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// The progress of a whole run.
+pub(crate) struct Progress {
+    bars: MultiProgress,
+    terminal: bool,
+    stages: usize,
+}
+
+/// The progress of one stage.
+pub(crate) struct StageProgress {
+    bar: ProgressBar,
+    label: String,
+    place: String,
+    terminal: bool,
+    begun: Instant,
+}
+
+impl Progress {
+    pub(crate) fn new(stages: usize) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let target = if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        Self { bars: MultiProgress::with_draw_target(target), terminal, stages }
+    }
+
+    /// Begins stage `index`, from 0, of `total` items.
+    pub(crate) fn stage(&self, index: usize, label: &str, total: u64, unit: &str) -> StageProgress {
+        let place = format!("[{}/{}]", index + 1, self.stages);
+        let bar = self.bars.add(ProgressBar::new(total));
+        let template =
+            format!("{place} {label} {{wide_bar}} {{pos}}/{{len}} {unit} {{msg}} {{elapsed}} (left {{eta}})");
+        bar.set_style(ProgressStyle::with_template(&template).expect("the template is well formed"));
+        bar.enable_steady_tick(Duration::from_millis(200));
+        if !self.terminal {
+            line(&format!("{place} {label}: {total} {unit}"));
+        }
+        StageProgress { bar, label: label.to_owned(), place, terminal: self.terminal, begun: Instant::now() }
+    }
+
+    /// Notes a stage that is there already.
+    pub(crate) fn cached(&self, index: usize, label: &str) {
+        let text = format!("[{}/{}] {label}: done before", index + 1, self.stages);
+        if self.terminal {
+            // A bar that can't be drawn is no reason to stop.
+            let _ = self.bars.println(text);
+        } else {
+            line(&text);
+        }
+    }
+}
+
+impl StageProgress {
+    pub(crate) fn at(&self, done: u64, message: String) {
+        self.bar.set_position(done);
+        self.bar.set_message(message);
+    }
+
+    /// Sets the number of items once it is known.
+    pub(crate) fn of(&self, total: u64) {
+        self.bar.set_length(total);
+    }
+
+    pub(crate) fn finish(self, message: &str) {
+        let text = format!("{} {}: {message} in {:.1} s", self.place, self.label, self.begun.elapsed().as_secs_f64());
+        self.bar.finish_and_clear();
+        if self.terminal {
+            self.bar.println(text);
+        } else {
+            line(&text);
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "progress goes to stderr, so that stdout holds results only")]
+fn line(text: &str) {
+    eprintln!("{text}");
+}

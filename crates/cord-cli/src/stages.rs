@@ -1,0 +1,402 @@
+//! What each kind of stage does: inputs from finished folders, outputs to a writer.
+
+use std::collections::BTreeMap;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow};
+use cord_core::{Digest, LanguageModel, Message, Opening, Outcome, Problem, Seed, Trajectory, Usage};
+use cord_eval::{PromptTemplate as EvalPrompt, Sample, SampleState};
+use cord_generate::{Generator, Observer, PredictivePerplexity, PromptTemplate, Scorer, SearchResult, Teacher};
+use cord_lm::{Dtype, save};
+use cord_math::{DEFAULT_FUEL, Doubt, Start, Verdict, verify};
+use cord_recipe::{
+    EvalStage, EvaluatedModel, GenerateStage, Keep, ProblemSettings, RunSettings, ScorerModel, StageKind, StageSpec,
+    TrainData, TrainLength, TrainStage,
+};
+use cord_store::{
+    Journal, Journaled, LedgerRow, SampleRow, StageFolder, StageWriter, Store, candidates_to_parquet,
+    samples_to_parquet, to_jsonl, trajectories_from_parquet, trajectories_to_parquet,
+};
+use cord_train::{AdamWConfig, Example, LengthPolicy, RunLength, Schedule, ScheduleKind, TrainSettings, train};
+use serde_json::json;
+
+use crate::datasets::{self, RowText};
+use crate::models::{Models, folder};
+use crate::progress::StageProgress;
+
+/// The most tokens, padding included, of one part of a batch. The gradients of parts are computed side by side and summed
+/// in order, so this is the same on every machine.
+const PART_TOKENS: usize = 1024;
+
+/// The checkpoint inside a training stage's folder.
+pub(crate) const MODEL: &str = "model";
+
+/// What every stage works with.
+pub(crate) struct Bench<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) models: &'a Models,
+    pub(crate) run: &'a RunSettings,
+    pub(crate) interrupted: &'a AtomicBool,
+}
+
+/// An item that failed, in a stage that went on.
+pub(crate) type Failure = (String, String);
+
+impl Bench<'_> {
+    fn input(&self, kind: StageKind, key: Digest) -> Result<StageFolder> {
+        self.store
+            .find(kind.name(), key)?
+            .ok_or_else(|| anyhow!("expected the finished stage `{}-{}`, got none", kind.name(), key.short()))
+    }
+
+    /// The problems of a finished stage.
+    pub(crate) fn problems(&self, key: Digest) -> Result<Vec<Problem>> {
+        let folder = self.input(StageKind::Problems, key)?;
+        let path = folder.file("problems.jsonl");
+        Ok(cord_store::read_jsonl(&folder.read_bytes("problems.jsonl")?, &path)?)
+    }
+
+    /// The trajectories of a finished stage.
+    pub(crate) fn trajectories(&self, key: Digest) -> Result<Vec<Trajectory>> {
+        Ok(trajectories_from_parquet(self.input(StageKind::Generate, key)?.read_bytes("trajectories.parquet")?)?)
+    }
+
+    /// The checkpoint of a finished training stage.
+    fn student(&self, key: Digest) -> Result<PathBuf> {
+        Ok(self.input(StageKind::Train, key)?.file(MODEL))
+    }
+
+    fn concurrency(&self) -> NonZeroUsize {
+        NonZeroUsize::new(self.run.concurrency as usize).expect("a recipe's concurrency is above 0")
+    }
+
+    fn threads(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        self.run.threads.map_or_else(cores, |threads| threads as usize)
+    }
+}
+
+/// Gathers problems.
+pub(crate) fn problems(writer: &mut StageWriter, settings: &ProblemSettings) -> Result<serde_json::Value> {
+    let problems = datasets::problems(&settings.source, settings.limit)?;
+    let path = writer.path().join("problems.jsonl");
+    writer.write_bytes("problems.jsonl", &to_jsonl(&problems, &path)?)?;
+    Ok(json!({"problems": problems.len()}))
+}
+
+/// A model behind the stage's journal.
+fn journaled(engine: Arc<dyn LanguageModel>, journal: &Arc<Journal>) -> Arc<dyn LanguageModel> {
+    Arc::new(Journaled::new(engine, journal.clone()))
+}
+
+/// Generates trajectories.
+pub(crate) fn generate(
+    context: &Bench<'_>,
+    writer: &mut StageWriter,
+    stage: &StageSpec,
+    settings: &GenerateStage,
+    progress: &StageProgress,
+) -> Result<(serde_json::Value, Vec<Failure>)> {
+    let problems = context.problems(stage.input(StageKind::Problems).expect("generation has problems"))?;
+    let journal = Arc::new(Journal::open(&writer.journal_path())?);
+    let mut open: BTreeMap<PathBuf, Arc<dyn LanguageModel>> = BTreeMap::new();
+    let mut model = |named: &cord_recipe::NamedModel| -> Result<Arc<dyn LanguageModel>> {
+        let dir = folder(&named.source)?;
+        if let Some(model) = open.get(&dir) {
+            return Ok(model.clone());
+        }
+        let engine = context.models.engine(&dir, &named.name)?;
+        let model = journaled(engine, &journal);
+        open.insert(dir, model.clone());
+        Ok(model)
+    };
+    let prompt = PromptTemplate::new(settings.prompt.clone())?;
+    let teachers = settings
+        .teachers
+        .iter()
+        .map(|teacher| {
+            let name = teacher.model.name.clone();
+            Ok(Teacher { name, model: model(&teacher.model)?, sampling: teacher.sampling })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let scorer: Arc<dyn Scorer> = match &settings.scorer {
+        Some(ScorerModel::PredictivePerplexity { model: prover, cue }) => {
+            Arc::new(PredictivePerplexity::new(model(prover)?, cue.clone(), prompt)?)
+        }
+        None => {
+            anyhow::bail!("expected a scorer, got none: add `generate.scorer`, so that trajectories can be compared")
+        }
+    };
+    let generator = Generator::new(search_settings(settings)?, teachers, scorer)?;
+    let watch = Watch { progress, done: AtomicU64::new(0), generated: AtomicU64::new(0), begun: Instant::now() };
+    let seed = Seed::root(stage.seed.expect("generation draws"));
+    let outcomes = futures::executor::block_on(generator.run(&problems, seed, context.concurrency(), &watch));
+
+    let (mut trajectories, mut ledger, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+    let mut usage = Usage::default();
+    for outcome in outcomes {
+        match outcome {
+            Outcome::Done(SearchResult { problem, trajectories: found, candidates, usage: spent }) => {
+                usage += spent;
+                trajectories.extend(found);
+                ledger
+                    .extend(candidates.into_iter().map(|candidate| LedgerRow { problem: problem.clone(), candidate }));
+            }
+            Outcome::Failed { id, reason } => failures.push((id, reason)),
+        }
+    }
+    writer.write_bytes("trajectories.parquet", &trajectories_to_parquet(&trajectories)?)?;
+    writer.write_bytes("candidates.parquet", &candidates_to_parquet(&ledger)?)?;
+    let summary = json!({"problems": problems.len(), "trajectories": trajectories.len(), "candidates": ledger.len(),
+                         "usage": usage, "failed": failures});
+    Ok((summary, failures))
+}
+
+/// The search's settings as the generator takes them.
+fn search_settings(stage: &GenerateStage) -> Result<cord_generate::GenerateSettings> {
+    // The two crates write the same words; the generator's reader checks that they do.
+    let scorer_free =
+        json!({"prompt": stage.prompt, "segmenter": stage.segmenter, "search": stage.search, "budget": stage.budget});
+    serde_json::from_value(scorer_free).context("the search's settings")
+}
+
+struct Watch<'a> {
+    progress: &'a StageProgress,
+    done: AtomicU64,
+    generated: AtomicU64,
+    begun: Instant,
+}
+
+impl Watch<'_> {
+    fn show(&self) {
+        let generated = self.generated.load(Ordering::Relaxed);
+        let rate = generated as f64 / self.begun.elapsed().as_secs_f64().max(1e-3);
+        self.progress.at(self.done.load(Ordering::Relaxed), format!("{generated} tokens, {rate:.0}/s"));
+    }
+}
+
+impl Observer for Watch<'_> {
+    fn spent(&self, usage: Usage) {
+        self.generated.fetch_add(usage.generated_tokens, Ordering::Relaxed);
+        self.show();
+    }
+
+    fn finished(&self, _: &Outcome<SearchResult>) {
+        self.done.fetch_add(1, Ordering::Relaxed);
+        self.show();
+    }
+}
+
+/// Trains a student.
+pub(crate) fn train_student(
+    context: &Bench<'_>,
+    writer: &mut StageWriter,
+    stage: &StageSpec,
+    settings: &TrainStage,
+    progress: &StageProgress,
+) -> Result<serde_json::Value> {
+    let seed = Seed::root(stage.seed.expect("training draws")).named("train");
+    let rows = match &settings.data {
+        TrainData::Rows { source, limit } => datasets::rows(source, *limit)?,
+        TrainData::Generated => generated_rows(context, writer, stage, settings)?,
+    };
+    let texts = || rows.iter().map(|row| row_text(&row.text)).collect();
+    let (model, renderer) = context.models.trainable(&settings.student.source, seed, &texts)?;
+    let examples = rows
+        .iter()
+        .map(|row| {
+            let ids = match &row.text {
+                RowText::Conversation(messages) => renderer.training_ids(messages),
+                RowText::Completion(prompt, completion) => renderer.continued_training_ids(prompt, completion),
+            };
+            let ids = ids.with_context(|| format!("the training row `{}`", row.id))?;
+            Ok(Example { id: row.id.clone(), ids: ids.ids, supervised: ids.supervised })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let optimiser = &settings.optimiser;
+    let train_settings = TrainSettings {
+        length: match settings.length {
+            TrainLength::Epochs(epochs) => RunLength::Epochs(epochs as usize),
+            TrainLength::Steps(steps) => RunLength::Steps(steps as usize),
+        },
+        batch: optimiser.batch as usize,
+        schedule: Schedule {
+            kind: match optimiser.schedule {
+                cord_recipe::Schedule::Cosine => ScheduleKind::Cosine,
+                cord_recipe::Schedule::Linear => ScheduleKind::Linear,
+                cord_recipe::Schedule::Constant => ScheduleKind::Constant,
+            },
+            peak: optimiser.learning_rate,
+            floor_share: optimiser.final_learning_rate_share,
+            warmup_share: optimiser.warmup,
+        },
+        adamw: AdamWConfig {
+            beta1: optimiser.beta1,
+            beta2: optimiser.beta2,
+            epsilon: optimiser.epsilon,
+            weight_decay: optimiser.weight_decay,
+        },
+        clip_norm: optimiser.clip_norm,
+        max_length: settings.max_length as usize,
+        too_long: LengthPolicy::Drop,
+        part_tokens: PART_TOKENS,
+        seed,
+    };
+    let work = writer.work_path()?;
+    let interrupted = || context.interrupted.load(Ordering::Relaxed);
+    let (mut tokens, begun) = (0u64, Instant::now());
+    let mut smooth = None;
+    let (model, report) = train(
+        model,
+        &examples,
+        &train_settings,
+        Some((&work, settings.checkpoint_every as usize)),
+        context.threads(),
+        &interrupted,
+        &mut |step| {
+            tokens += step.tokens as u64;
+            let loss = smooth.map_or(step.loss, |smooth: f64| 0.95 * smooth + 0.05 * step.loss);
+            smooth = Some(loss);
+            let rate = tokens as f64 / begun.elapsed().as_secs_f64().max(1e-3);
+            progress.of(step.steps as u64);
+            progress.at(step.step as u64, format!("loss {loss:.3}, {rate:.0} tokens/s"));
+        },
+    )?;
+    save(&writer.path().join(MODEL), &model, &renderer, Dtype::Bf16)?;
+    writer.adopt(MODEL)?;
+    let last = &report.losses[report.losses.len().saturating_sub(50)..];
+    let summary = json!({
+        "steps": report.steps, "examples": report.examples, "too-long": report.too_long,
+        "parameters": model.config().parameters(),
+        "last-loss": last.iter().sum::<f64>() / last.len().max(1) as f64,
+    });
+    writer.write_json("report.json", &report)?;
+    Ok(summary)
+}
+
+/// A row's text, for a tokenizer to learn from.
+fn row_text(text: &RowText) -> String {
+    let join = |messages: &[Message]| messages.iter().map(|m| m.content.as_str()).collect::<Vec<_>>().join("\n");
+    match text {
+        RowText::Conversation(messages) => join(messages),
+        RowText::Completion(prompt, completion) => {
+            format!("{}\n{}{completion}", join(&prompt.messages), prompt.prefix)
+        }
+    }
+}
+
+/// The rows that a stage's trajectories give.
+fn generated_rows(
+    context: &Bench<'_>,
+    writer: &mut StageWriter,
+    stage: &StageSpec,
+    settings: &TrainStage,
+) -> Result<Vec<datasets::TrainingRow>> {
+    let problems = context.problems(stage.input(StageKind::Problems).expect("trajectories are for problems"))?;
+    let trajectories = context.trajectories(stage.input(StageKind::Generate).expect("training follows generation"))?;
+    let keep = match settings.keep.unwrap_or(Keep::Complete) {
+        Keep::All => cord_generate::Keep::All,
+        Keep::Complete => cord_generate::Keep::Complete,
+        Keep::Correct => cord_generate::Keep::Correct,
+    };
+    let correct = |problem: &Problem, trajectory: &Trajectory| {
+        verify(&problem.answer, &trajectory.response, Start::Thinking, DEFAULT_FUEL).is_correct()
+    };
+    let prompt = PromptTemplate::new(settings.prompt.clone())?;
+    let set = cord_generate::training_set(&problems, &trajectories, &prompt, keep, &correct);
+    let path = writer.path().join("training.jsonl");
+    writer.write_bytes("training.jsonl", &to_jsonl(&set.rows, &path)?)?;
+    let rows = set.rows.into_iter();
+    Ok(rows.map(|row| datasets::TrainingRow { id: row.id, text: RowText::Conversation(row.messages) }).collect())
+}
+
+/// Evaluates a model on a benchmark.
+pub(crate) fn evaluate(
+    context: &Bench<'_>,
+    writer: &mut StageWriter,
+    stage: &StageSpec,
+    settings: &EvalStage,
+    progress: &StageProgress,
+) -> Result<(serde_json::Value, Vec<Failure>)> {
+    let problems = context.problems(stage.input(StageKind::Problems).expect("a benchmark has problems"))?;
+    let journal = Arc::new(Journal::open(&writer.journal_path())?);
+    let (dir, name, trained) = match &settings.model {
+        EvaluatedModel::Given(model) => (folder(&model.source)?, model.name.clone(), false),
+        EvaluatedModel::Trained => {
+            let key = stage.input(StageKind::Train).expect("a student was trained");
+            (context.student(key)?, format!("student of {}", stage.arms.join(", ")), true)
+        }
+    };
+    let model = journaled(context.models.engine(&dir, &name)?, &journal);
+    let eval = cord_eval::EvalSettings {
+        samples: NonZeroU32::new(settings.samples).context("a recipe's samples are above 0")?,
+        sampling: settings.sampling,
+        max_tokens: NonZeroU32::new(settings.max_tokens).context("a recipe's tokens are above 0")?,
+        opening: Opening::Think,
+        prompt: EvalPrompt::new(None, settings.prompt.clone())?,
+        fuel: DEFAULT_FUEL,
+    };
+    let seed = Seed::root(stage.seed.expect("evaluation draws"));
+    let begun = Instant::now();
+    let observe = |p: cord_eval::Progress| {
+        let rate = p.generated_tokens as f64 / begun.elapsed().as_secs_f64().max(1e-3);
+        let share = 100.0 * p.correct as f64 / p.ended.max(1) as f64;
+        progress.at(p.ended, format!("{share:.1} % right, {rate:.0} tokens/s"));
+    };
+    // Samples are short of problems' searches: as many in flight as a batch holds, and one batch waiting.
+    let in_flight = NonZeroUsize::new(2 * context.run.max_batch as usize).expect("a batch is above 0");
+    let evaluation = cord_eval::evaluate(model.as_ref(), &problems, &eval, seed, in_flight, &observe);
+    let outcomes = futures::executor::block_on(evaluation)?;
+    if trained {
+        context.models.close(&dir);
+    }
+    let tally: cord_eval::Tally = outcomes.iter().collect();
+    let (mut rows, mut failures) = (Vec::new(), Vec::new());
+    for outcome in outcomes {
+        match outcome {
+            Outcome::Done(sample) => rows.push(sample_row(sample)),
+            Outcome::Failed { id, reason } => failures.push((id, reason)),
+        }
+    }
+    writer.write_bytes("samples.parquet", &samples_to_parquet(&rows)?)?;
+    Ok((json!({"tally": tally, "failed": failures}), failures))
+}
+
+fn sample_row(sample: Sample) -> SampleRow {
+    let (verdict, reason) = match sample.state() {
+        SampleState::Correct => ("correct", None),
+        SampleState::Incorrect => ("incorrect", None),
+        SampleState::Truncated => ("truncated", None),
+        SampleState::UnclosedThink => ("unclosed-think", None),
+        SampleState::Unparsed => ("unparsed", doubt(&sample.verdict)),
+        SampleState::OutOfFuel => ("out-of-fuel", None),
+    };
+    SampleRow {
+        correct: sample.state() == SampleState::Correct,
+        problem: sample.problem,
+        sample: sample.sample,
+        response: sample.response,
+        finish: sample.finish,
+        verdict: verdict.to_owned(),
+        reason,
+        extracted: sample.extracted,
+        usage: sample.usage,
+    }
+}
+
+fn doubt(verdict: &Verdict) -> Option<String> {
+    match verdict {
+        Verdict::Unparsed { why } => Some(doubt_text(why)),
+        _ => None,
+    }
+}
+
+fn doubt_text(doubt: &Doubt) -> String {
+    serde_json::to_value(doubt)
+        .ok()
+        .map_or_else(String::new, |v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
+}

@@ -1,0 +1,226 @@
+//! A recipe's finished stages to a table.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result};
+use cord_core::{Digest, Problem, Seed, Trajectory};
+use cord_eval::{Estimate, Range, Scores, TrajectoryMeasures, mean, paired_difference};
+use cord_math::DEFAULT_FUEL;
+use cord_recipe::{Column as Wanted, EvalMetric, Plan, Recipe, StageKind, StageSettings, TableRow, TrajectoryMetric};
+use cord_report::{Column, Draft, Expectation, Format, Metric, Pair, Paper, PaperMap, Row, Table, judge_orders};
+use cord_store::{SampleRow, Store, read_jsonl, samples_from_parquet, trajectories_from_parquet};
+
+use crate::{machine, run};
+
+/// One arm under one seed: values for each problem by column, and sums.
+#[derive(Default)]
+struct Measured {
+    scores: BTreeMap<String, Scores>,
+    numbers: BTreeMap<String, f64>,
+}
+
+/// The table of a plan whose stages are all finished.
+pub(crate) fn of(recipe: &Recipe, plan: &Plan, store: &Store) -> Result<Table> {
+    let rows = plan
+        .stages
+        .iter()
+        .find_map(|stage| match &stage.settings {
+            StageSettings::Table(table) => Some(&table.rows),
+            _ => None,
+        })
+        .context("a plan ends with its table")?;
+    let mut arms: BTreeMap<&str, Vec<Measured>> = BTreeMap::new();
+    for row in rows {
+        arms.entry(&row.arm).or_default().push(measure(store, row)?);
+    }
+    let mut draft = Draft {
+        title: recipe.table.title.clone(),
+        recipe: cord_report::Recipe { name: recipe.name.clone(), digest: plan.digest },
+        commit: machine::commit().unwrap_or_else(|| "unknown".to_owned()),
+        machine: machine::describe(),
+        paper: None,
+        columns: recipe.table.columns.iter().map(column).collect(),
+        rows: Vec::new(),
+        orders: Vec::new(),
+        notes: notes(recipe),
+    };
+    for arm in &recipe.arms {
+        draft.rows.push(Row { arm: arm.name.clone(), metrics: metrics(&arms[arm.name.as_str()])?, ..Row::default() });
+    }
+    let expectations: Vec<Expectation> = recipe
+        .table
+        .orders
+        .iter()
+        .map(|order| Expectation { metric: order.metric.to_string(), order: order.order.clone() })
+        .collect();
+    let mut paired = BTreeMap::new();
+    for pair in expectations.iter().flat_map(Expectation::pairs) {
+        if let Some(difference) = difference(&arms, &pair)? {
+            paired.insert(pair, difference);
+        }
+    }
+    draft.orders = judge_orders(&expectations, &draft.rows, &paired);
+    if let Some(table) = &recipe.table.paper {
+        let map = PaperMap { rows: recipe.table.paper_rows.clone(), columns: BTreeMap::new() };
+        Paper::published().table(table)?.put_beside(&mut draft, &map)?;
+    }
+    Ok(draft.finish()?)
+}
+
+/// The same table without what depends on the clock: equal bytes from equal runs.
+pub(crate) fn without_seconds(table: &Table) -> Result<Table> {
+    let mut draft = table.clone().into_draft();
+    let timed = |key: &str| key == "seconds" || key.ends_with(".seconds");
+    draft.columns.retain(|column| !timed(&column.key));
+    draft.rows.iter_mut().for_each(|row| row.metrics.retain(|key, _| !timed(key)));
+    Ok(draft.finish()?)
+}
+
+fn notes(recipe: &Recipe) -> Vec<String> {
+    let seeds: Vec<String> = recipe.seeds.iter().map(ToString::to_string).collect();
+    vec![format!(
+        "Brackets are 95 % intervals, clustered by problem; seeds {}. Tokens and seconds are means over seeds.",
+        seeds.join(", ")
+    )]
+}
+
+fn column(wanted: &Wanted) -> Column {
+    let key = wanted.to_string();
+    let (label, format) = match wanted {
+        Wanted::Trajectories(metric) => match metric {
+            TrajectoryMetric::Accuracy => ("answer accuracy".to_owned(), Format::Percent),
+            TrajectoryMetric::ProcessAccuracy => ("process accuracy".to_owned(), Format::Percent),
+            TrajectoryMetric::Perplexity => ("perplexity score".to_owned(), Format::Decimal),
+            TrajectoryMetric::Truncated => ("truncated".to_owned(), Format::Percent),
+            TrajectoryMetric::Kept => ("trained on".to_owned(), Format::Count),
+            TrajectoryMetric::Failed => ("failed".to_owned(), Format::Count),
+            TrajectoryMetric::GeneratedTokens => ("generated tokens".to_owned(), Format::Count),
+            TrajectoryMetric::ScoredTokens => ("scored tokens".to_owned(), Format::Count),
+        },
+        Wanted::Eval { benchmark, metric } => match metric {
+            EvalMetric::PassAt1 => (format!("{benchmark} pass@1"), Format::Percent),
+            EvalMetric::Truncated => (format!("{benchmark} truncated"), Format::Percent),
+            EvalMetric::Unparsed => (format!("{benchmark} unparsed"), Format::Percent),
+            EvalMetric::GeneratedTokens => (format!("{benchmark} tokens"), Format::Count),
+        },
+        Wanted::Seconds => ("seconds".to_owned(), Format::Seconds),
+    };
+    Column { key, label, format }
+}
+
+fn measure(store: &Store, row: &TableRow) -> Result<Measured> {
+    let mut measured = Measured::default();
+    let mut stages: BTreeSet<(StageKind, Digest)> = BTreeSet::new();
+    if let (Some(generate), Some(problems)) = (row.generate, row.problems) {
+        trajectories(store, generate, problems, &mut measured)?;
+        stages.insert((StageKind::Generate, generate));
+    }
+    if let Some(train) = row.train {
+        let folder = store.find(StageKind::Train.name(), train)?.context("a finished training stage")?;
+        if row.generate.is_some() {
+            let kept = folder.manifest().summary["examples"].as_f64().unwrap_or(0.0);
+            measured.numbers.insert(TrajectoryMetric::Kept.word().to_owned(), kept);
+        }
+        stages.insert((StageKind::Train, train));
+    }
+    for eval in &row.evals {
+        samples(store, &eval.benchmark, eval.eval, &mut measured)?;
+        stages.insert((StageKind::Eval, eval.eval));
+    }
+    let mut seconds = 0.0;
+    for (kind, key) in stages {
+        seconds += run::seconds(store, kind, key)?.unwrap_or(0.0);
+    }
+    measured.numbers.insert("seconds".to_owned(), seconds);
+    Ok(measured)
+}
+
+fn trajectories(store: &Store, generate: Digest, problems: Digest, measured: &mut Measured) -> Result<()> {
+    let folder = store.find(StageKind::Generate.name(), generate)?.context("a finished generation stage")?;
+    let found: Vec<Trajectory> = trajectories_from_parquet(folder.read_bytes("trajectories.parquet")?)?;
+    let problems = store.find(StageKind::Problems.name(), problems)?.context("a finished problems stage")?;
+    let problems: Vec<Problem> = read_jsonl(&problems.read_bytes("problems.jsonl")?, &problems.file("problems.jsonl"))?;
+    let mut by_problem: BTreeMap<&str, Vec<Trajectory>> = BTreeMap::new();
+    let mut measures = TrajectoryMeasures::default();
+    // The best one of each problem is the pipeline's; what else was asked for is training data.
+    for trajectory in found {
+        by_problem.entry(problem_id(&problems, &trajectory)).or_default().push(trajectory);
+    }
+    for problem in &problems {
+        if let Some(found) = by_problem.get(problem.id.as_str()) {
+            measures.add(problem, &found[..1], DEFAULT_FUEL);
+        }
+    }
+    let word = |metric: TrajectoryMetric| metric.word().to_owned();
+    measured.scores.insert(word(TrajectoryMetric::Accuracy), measures.accuracy);
+    if measures.process.problems() > 0 {
+        measured.scores.insert(word(TrajectoryMetric::ProcessAccuracy), measures.process);
+    }
+    if measures.score.problems() > 0 {
+        measured.scores.insert(word(TrajectoryMetric::Perplexity), measures.score);
+    }
+    let cut = (measures.truncated + measures.unclosed) as f64 / measures.trajectories.max(1) as f64;
+    measured.numbers.insert(word(TrajectoryMetric::Truncated), cut);
+    let failed = problems.len() as f64 - by_problem.len() as f64;
+    measured.numbers.insert(word(TrajectoryMetric::Failed), failed);
+    measured.numbers.insert(word(TrajectoryMetric::GeneratedTokens), measures.usage.generated_tokens as f64);
+    measured.numbers.insert(word(TrajectoryMetric::ScoredTokens), measures.usage.scored_tokens as f64);
+    let seconds = run::seconds(store, StageKind::Generate, generate)?.unwrap_or(0.0);
+    measured.numbers.insert("generate.seconds".to_owned(), seconds);
+    Ok(())
+}
+
+fn problem_id<'a>(problems: &'a [Problem], trajectory: &Trajectory) -> &'a str {
+    problems.iter().find(|problem| problem.id == trajectory.problem).map_or("", |problem| &problem.id)
+}
+
+fn samples(store: &Store, benchmark: &str, eval: Digest, measured: &mut Measured) -> Result<()> {
+    let folder = store.find(StageKind::Eval.name(), eval)?.context("a finished evaluation stage")?;
+    let rows: Vec<SampleRow> = samples_from_parquet(folder.read_bytes("samples.parquet")?)?;
+    let mut scores = Scores::default();
+    rows.iter().for_each(|row| scores.push(row.problem.clone(), f64::from(u8::from(row.correct))));
+    let key = |metric| Wanted::Eval { benchmark: benchmark.to_owned(), metric }.to_string();
+    measured.scores.insert(key(EvalMetric::PassAt1), scores);
+    let share = |verdicts: &[&str]| {
+        rows.iter().filter(|row| verdicts.contains(&row.verdict.as_str())).count() as f64 / rows.len().max(1) as f64
+    };
+    measured.numbers.insert(key(EvalMetric::Truncated), share(&["truncated"]));
+    measured.numbers.insert(key(EvalMetric::Unparsed), share(&["unparsed", "unclosed-think", "out-of-fuel"]));
+    let tokens: u64 = rows.iter().map(|row| row.usage.generated_tokens).sum();
+    measured.numbers.insert(key(EvalMetric::GeneratedTokens), tokens as f64);
+    Ok(())
+}
+
+/// An arm's metrics over its seeds.
+fn metrics(seeds: &[Measured]) -> Result<BTreeMap<String, Metric>> {
+    let mut metrics = BTreeMap::new();
+    let keys: BTreeSet<&String> = seeds.iter().flat_map(|seed| seed.scores.keys()).collect();
+    for key in keys {
+        let replicates: Vec<Scores> = seeds.iter().filter_map(|seed| seed.scores.get(key).cloned()).collect();
+        let estimate: Estimate = mean(&replicates, Range::Unit).with_context(|| format!("the metric `{key}`"))?;
+        metrics.insert(key.clone(), Metric::Estimate(estimate));
+    }
+    let keys: BTreeSet<&String> = seeds.iter().flat_map(|seed| seed.numbers.keys()).collect();
+    for key in keys {
+        let values: Vec<f64> = seeds.iter().filter_map(|seed| seed.numbers.get(key).copied()).collect();
+        let value = values.iter().sum::<f64>() / values.len() as f64;
+        let counted = ["tokens", "kept", "failed"].iter().any(|word| key.ends_with(word));
+        let metric = if counted { Metric::Count { value: value.round() as u64 } } else { Metric::Number { value } };
+        metrics.insert(key.clone(), metric);
+    }
+    Ok(metrics)
+}
+
+fn difference(arms: &BTreeMap<&str, Vec<Measured>>, pair: &Pair) -> Result<Option<cord_eval::PairedDifference>> {
+    let scores = |arm: &str| -> Vec<Scores> {
+        let seeds = arms.get(arm).map_or(&[][..], Vec::as_slice);
+        seeds.iter().filter_map(|seed| seed.scores.get(&pair.metric).cloned()).collect()
+    };
+    let (above, below) = (scores(&pair.above), scores(&pair.below));
+    if above.is_empty() || below.is_empty() {
+        return Ok(None);
+    }
+    let seed = Seed::root(0).named("paired").named(&pair.metric).named(&pair.above).named(&pair.below);
+    let found = paired_difference(&above, &below, seed);
+    Ok(Some(found.with_context(|| format!("`{}` of `{}` and `{}`", pair.metric, pair.above, pair.below))?))
+}
