@@ -295,3 +295,28 @@ impl<'a> Field<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+
+    use serde::Serialize;
+
+    use super::*;
+    use crate::generate::{AnswerBy, Finished, Keep, Segmenter};
+    use crate::train::Schedule;
+
+    #[test]
+    fn words_are_written_as_they_are_read() {
+        fn check<T: Word + Serialize + Debug>() {
+            for (word, value) in T::WORDS {
+                assert_eq!(serde_json::to_value(value).unwrap(), *word, "{value:?}");
+            }
+        }
+        check::<Segmenter>();
+        check::<Finished>();
+        check::<AnswerBy>();
+        check::<Keep>();
+        check::<Schedule>();
+    }
+}

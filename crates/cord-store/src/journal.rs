@@ -96,7 +96,8 @@ pub(crate) enum Known {
     New(Asked),
 }
 
-/// An append-only file of model replies. One journal serves all models of a stage: share it by `Arc`.
+/// An append-only file of model replies. One journal serves all models of a stage: share it by `Arc`. Only one
+/// may be open on a file at a time; the lock of the stage that it belongs to sees to that.
 ///
 /// Its calls touch the disk and block for as long as that takes: microseconds, beside the milliseconds to
 /// minutes of a model's reply.
