@@ -235,6 +235,9 @@ fn identity(examples: &[&Example], settings: &TrainSettings, model: &Transformer
     Digest::of_json(&(settings, examples, sums))
 }
 
+/// A part's share of the mean loss and its gradient, parameter by parameter.
+type PartGradient = (f64, Vec<Flat>);
+
 /// The mean loss over a batch's supervised tokens and its gradient, parameter by parameter.
 ///
 /// The batch is cut into parts of a bounded number of tokens; threads take parts as they come free, and the
@@ -246,10 +249,10 @@ fn gradient(
     part_tokens: usize,
     threads: usize,
     device: &Device,
-) -> (f64, Vec<Flat>) {
+) -> PartGradient {
     let parts = cut(batch, part_tokens);
     let next = AtomicUsize::new(0);
-    let done: Vec<Mutex<Option<(f64, Vec<Flat>)>>> = parts.iter().map(|_| Mutex::new(None)).collect();
+    let done: Vec<Mutex<Option<PartGradient>>> = parts.iter().map(|_| Mutex::new(None)).collect();
     let work = || {
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
@@ -286,7 +289,7 @@ fn cut<'a>(batch: &[&'a Example], part_tokens: usize) -> Vec<Vec<&'a Example>> {
     parts
 }
 
-fn part_gradient(model: &Transformer, part: &[&Example], supervised: usize, device: &Device) -> (f64, Vec<Flat>) {
+fn part_gradient(model: &Transformer, part: &[&Example], supervised: usize, device: &Device) -> PartGradient {
     let mut tracked = model.autodiff();
     let (nll, _) = summed_nll(&tracked, part, &device.clone().autodiff());
     let loss = nll.div_scalar(supervised as f64);
