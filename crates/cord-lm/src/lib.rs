@@ -11,6 +11,7 @@ mod device;
 mod engine;
 mod error;
 mod ops;
+mod queue;
 mod sampling;
 mod score;
 mod transformer;
