@@ -8,8 +8,9 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::LmConfig;
 
-/// Added to the score of a masked position: far below any real score, far from the edge of f32.
-const MASKED: f32 = -1e30;
+/// Added to the score of a masked position. Minus infinity and not a large number: its exponential is 0 at once, where
+/// that of a large number takes the slow path for underflow, half of all exponentials in a causal batch.
+const MASKED: f32 = f32::NEG_INFINITY;
 
 /// Root-mean-square normalisation (Zhang and Sennrich 2019): `x / sqrt(mean(x²) + eps) * weight`.
 ///
@@ -134,7 +135,7 @@ impl AttentionMask {
     /// The mask of a causal batch with padding on the left.
     ///
     /// Query `q` of row `b` stands in column `past + q`; it sees column `c` when `start[b] <= c <= past + q`.
-    /// A query inside the padding sees nothing real; its output is finite and never read.
+    /// A query inside the padding sees its own column only, so that its output is finite; it is never read.
     ///
     /// # Shapes
     /// - output: `[batch, tokens, past + tokens]`, or `[1, …]` when no row has padding
@@ -146,8 +147,9 @@ impl AttentionMask {
         for (row, start) in starts.iter().enumerate() {
             for query in 0..tokens {
                 let line = &mut bias[(row * tokens + query) * columns..][..columns];
-                line[..(*start).min(columns)].fill(MASKED);
-                line[(past + query + 1).min(columns)..].fill(MASKED);
+                let own = past + query;
+                line[..(*start).min(own)].fill(MASKED);
+                line[own + 1..].fill(MASKED);
             }
         }
         Self(Tensor::from_data(TensorData::new(bias, [starts.len(), tokens, columns]), device))
