@@ -127,32 +127,52 @@ impl RopeRows {
     }
 }
 
+/// Which columns of a batch are a row's own: all from `start` on, but for a `hole` of padding.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// Columns of padding on the left.
+    pub start: usize,
+    /// Columns of padding between the row's first part and the rest; empty where there is none.
+    pub hole: std::ops::Range<usize>,
+}
+
+impl Span {
+    /// How many of the columns before `column` are the row's own: the position of what stands there.
+    pub(crate) fn position(&self, column: usize) -> usize {
+        column - self.start - self.hole.len()
+    }
+}
+
 /// Which keys each query may see, as an additive bias.
 #[derive(Clone, Debug)]
 pub struct AttentionMask(Tensor<3>);
 
 impl AttentionMask {
-    /// The mask of a causal batch with padding on the left.
+    /// The mask of a causal batch of rows with padding.
     ///
-    /// Query `q` of row `b` stands in column `past + q`; it sees column `c` when `start[b] <= c <= past + q`.
+    /// Query `q` of row `b` stands in column `past + q`; of the columns up to its own it sees those of its row's span.
     /// A query inside the padding sees its own column only, so that its output is finite; it is never read.
     ///
     /// # Shapes
     /// - output: `[batch, tokens, past + tokens]`, or `[1, …]` when no row has padding
-    pub fn causal(starts: &[usize], past: usize, tokens: usize, device: &Device) -> Self {
+    pub fn causal(spans: &[Span], past: usize, tokens: usize, device: &Device) -> Self {
         let columns = past + tokens;
-        let shared = starts.iter().all(|start| *start == 0);
-        let starts = if shared { &[0][..] } else { starts };
-        let mut bias = vec![0f32; starts.len() * tokens * columns];
-        for (row, start) in starts.iter().enumerate() {
+        let shared = spans.iter().all(|span| span.start == 0 && span.hole.is_empty());
+        let spans = if shared { &spans[..1] } else { spans };
+        let mut bias = vec![0f32; spans.len() * tokens * columns];
+        for (row, span) in spans.iter().enumerate() {
             for query in 0..tokens {
                 let line = &mut bias[(row * tokens + query) * columns..][..columns];
                 let own = past + query;
-                line[..(*start).min(own)].fill(MASKED);
+                line[..span.start.min(own)].fill(MASKED);
+                line[span.hole.start.min(own)..span.hole.end.min(own)].fill(MASKED);
                 line[own + 1..].fill(MASKED);
+                if span.hole.contains(&own) {
+                    line[..own].fill(MASKED);
+                }
             }
         }
-        Self(Tensor::from_data(TensorData::new(bias, [starts.len(), tokens, columns]), device))
+        Self(Tensor::from_data(TensorData::new(bias, [spans.len(), tokens, columns]), device))
     }
 
     /// The mask of one query, given twice.
