@@ -16,6 +16,11 @@ use std::sync::atomic::Ordering;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
+/// Tensor operations allocate and free megabytes at a time, which the system's allocator gives back to the kernel and
+/// asks for again, page by page.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Collaborative step-wise multi-teacher distillation, from problems to a table of results.
 ///
 /// Several teachers write one reasoning trajectory together, a meta-prover scores every step by how predictable it

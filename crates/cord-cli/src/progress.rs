@@ -1,6 +1,7 @@
 //! What a person sees while a run works: bars with rates and time left on a terminal, plain lines elsewhere.
 
 use std::io::IsTerminal;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -19,7 +20,12 @@ pub(crate) struct StageProgress {
     place: String,
     terminal: bool,
     begun: Instant,
+    /// When the last line was written where there is no terminal.
+    spoke: Mutex<Instant>,
 }
+
+/// How often a line is written where there is no terminal to draw a bar on.
+const SPEAK_EVERY: Duration = Duration::from_secs(15);
 
 impl Progress {
     pub(crate) fn new(stages: usize) -> Self {
@@ -39,7 +45,14 @@ impl Progress {
         if !self.terminal {
             line(&format!("{place} {label}: {total} {unit}"));
         }
-        StageProgress { bar, label: label.to_owned(), place, terminal: self.terminal, begun: Instant::now() }
+        StageProgress {
+            bar,
+            label: label.to_owned(),
+            place,
+            terminal: self.terminal,
+            begun: Instant::now(),
+            spoke: Mutex::new(Instant::now()),
+        }
     }
 
     /// Notes a stage that is there already.
@@ -57,6 +70,14 @@ impl Progress {
 impl StageProgress {
     pub(crate) fn at(&self, done: u64, message: String) {
         self.bar.set_position(done);
+        if !self.terminal {
+            let mut spoke = self.spoke.lock().expect("no line panicked");
+            if spoke.elapsed() >= SPEAK_EVERY {
+                *spoke = Instant::now();
+                let of = self.bar.length().unwrap_or(0);
+                line(&format!("{} {}: {done}/{of}, {message}", self.place, self.label));
+            }
+        }
         self.bar.set_message(message);
     }
 

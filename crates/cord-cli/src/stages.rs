@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
 use cord_core::{Digest, LanguageModel, Message, Opening, Outcome, Problem, Seed, Trajectory, Usage};
-use cord_eval::{PromptTemplate as EvalPrompt, Sample, SampleState};
+use cord_eval::{Discrimination, PromptTemplate as EvalPrompt, Sample, SampleState};
 use cord_generate::{Generator, Observer, PredictivePerplexity, PromptTemplate, Scorer, SearchResult, Teacher};
 use cord_lm::{Dtype, save};
 use cord_math::{DEFAULT_FUEL, Doubt, Start, Verdict, verify};
@@ -136,12 +136,15 @@ pub(crate) fn generate(
     let seed = Seed::root(stage.seed.expect("generation draws"));
     let outcomes = futures::executor::block_on(generator.run(&problems, seed, context.concurrency(), &watch));
 
+    let by_id: BTreeMap<&str, &Problem> = problems.iter().map(|problem| (problem.id.as_str(), problem)).collect();
     let (mut trajectories, mut ledger, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+    let mut preference = Discrimination::default();
     let mut usage = Usage::default();
     for outcome in outcomes {
         match outcome {
             Outcome::Done(SearchResult { problem, trajectories: found, candidates, usage: spent }) => {
                 usage += spent;
+                preference.add(by_id[problem.as_str()], &candidates, DEFAULT_FUEL);
                 trajectories.extend(found);
                 ledger
                     .extend(candidates.into_iter().map(|candidate| LedgerRow { problem: problem.clone(), candidate }));
@@ -152,7 +155,7 @@ pub(crate) fn generate(
     writer.write_bytes("trajectories.parquet", &trajectories_to_parquet(&trajectories)?)?;
     writer.write_bytes("candidates.parquet", &candidates_to_parquet(&ledger)?)?;
     let summary = json!({"problems": problems.len(), "trajectories": trajectories.len(), "candidates": ledger.len(),
-                         "usage": usage, "failed": failures});
+                         "usage": usage, "failed": failures, "prefers-right-step-by-remaining": preference});
     Ok((summary, failures))
 }
 

@@ -10,6 +10,7 @@
 //! This crate reads and writes no files, knows no tensor library and has no clock: the caller brings an
 //! executor and stores what comes back.
 
+mod discrimination;
 mod distribution;
 mod error;
 mod evaluate;
@@ -21,6 +22,7 @@ mod scores;
 mod tally;
 mod trajectory;
 
+pub use discrimination::{Discrimination, Preference};
 pub use error::{EvalError, PromptError, StatsError};
 pub use evaluate::{EvalSettings, Progress, evaluate, sample_seed};
 pub use interval::{Estimate, Range, mean};

@@ -6,7 +6,8 @@ use burn::tensor::{Int, Tensor, TensorData};
 use cord_core::{Finish, ModelError, Sampling, Seed, SeedStream};
 use cord_text::{Decoder, Renderer};
 
-use crate::ops::AttentionMask;
+use crate::ops::{AttentionMask, Span};
+use crate::prefix::{self, Read};
 use crate::sampling::draw;
 use crate::{Cache, Transformer};
 
@@ -45,8 +46,7 @@ pub struct Decoded {
 /// A row of the batch that still draws.
 struct Row {
     request: usize,
-    /// Columns of padding on its left.
-    start: usize,
+    span: Span,
     decoder: Decoder,
     stream: SeedStream,
     text: String,
@@ -56,7 +56,7 @@ struct Row {
 
 /// Continues every prompt.
 ///
-/// Prompts that are the same are read once. A row that is done leaves the batch when half of the rows are.
+/// Prompts that are the same are read once, and so is what prompts share. A row that is done leaves the batch when half of the rows are.
 ///
 /// # Errors
 /// For each request on its own: [`ModelError::NotFinite`] when the logits are not numbers, [`ModelError::Tokenizer`]
@@ -80,12 +80,16 @@ pub fn decode(
 
     let mut rows = Vec::with_capacity(requests.len());
     let mut sources = Vec::with_capacity(requests.len());
-    let width = padded_width(&prompts);
+    if requests.is_empty() {
+        return Vec::new();
+    }
+    let read = prefix::read(model, &prompts, &vec![1; prompts.len()], 0);
     for (index, request) in requests.iter().enumerate() {
-        sources.push(unique[request.prompt.as_slice()]);
+        let source = unique[request.prompt.as_slice()];
+        sources.push(source);
         rows.push(Row {
             request: index,
-            start: width - request.prompt.len(),
+            span: read.spans[source].clone(),
             decoder: renderer.decoder(),
             stream: request.seed.stream(),
             text: String::new(),
@@ -93,11 +97,8 @@ pub fn decode(
             logprobs: 0.0,
         });
     }
-    if requests.is_empty() {
-        return Vec::new();
-    }
-    let (prefix, logits) = prefill(model, &prompts);
-    let mut cache = prefix.select(&at_least_two(&sources), width + GROWTH);
+    let logits = last_logits(model, &read, prompts.len());
+    let mut cache = read.cache.select(&at_least_two(&sources), read.cache.length() + GROWTH);
     let vocab = model.config().vocab;
     let mut logits: Vec<f32> = sources.iter().flat_map(|s| &logits[s * vocab..(s + 1) * vocab]).copied().collect();
 
@@ -213,44 +214,11 @@ impl Row {
     }
 }
 
-/// Reads prompts, padded on the left, and gives the cache and the last position's logits, `[prompts * vocab]`.
-fn prefill(model: &Transformer, prompts: &[&[u32]]) -> (Cache, Vec<f32>) {
-    let width = padded_width(prompts);
-    let mut cache = model.cache(prompts.len(), width);
-    let hidden = read_left_padded(model, prompts, &mut cache);
-    let device = model.device();
-    let last: Vec<i64> = (0..prompts.len()).map(|row| (row * width + width - 1) as i64).collect();
-    let last = Tensor::<1, Int>::from_data(TensorData::new(last, [prompts.len()]), &device);
-    (cache, to_host(model.logits(hidden.select(0, last))))
-}
-
-/// The columns of rows that are padded on the left to one length: at least two, since the CPU's product with a single
-/// column sums in another order.
-pub(crate) fn padded_width(rows: &[&[u32]]) -> usize {
-    rows.iter().map(|row| row.len()).max().unwrap_or(0).max(2)
-}
-
-/// Feeds rows, padded on the left, to an empty cache.
-///
-/// # Shapes
-/// - output: `[rows * width, hidden]` with [`padded_width`]
-pub(crate) fn read_left_padded(model: &Transformer, rows: &[&[u32]], cache: &mut Cache) -> Tensor<2> {
-    let device = model.device();
-    let width = padded_width(rows);
-    let starts: Vec<usize> = rows.iter().map(|row| width - row.len()).collect();
-    let mut tokens = vec![0i64; rows.len() * width];
-    let mut positions = vec![0i64; rows.len() * width];
-    for ((row, start), line) in rows.iter().zip(&starts).zip(0..) {
-        for (offset, token) in row.iter().enumerate() {
-            tokens[line * width + start + offset] = i64::from(*token);
-            positions[line * width + start + offset] = offset as i64;
-        }
-    }
-    let shape = [rows.len(), width];
-    let tokens = Tensor::from_data(TensorData::new(tokens, shape), &device);
-    let positions = Tensor::from_data(TensorData::new(positions, shape), &device);
-    let mask = AttentionMask::causal(&starts, 0, width, &device);
-    model.hidden(tokens, positions, &mask, Some(cache))
+/// The logits of every row's last token, `[rows * vocab]`.
+fn last_logits(model: &Transformer, read: &Read, rows: usize) -> Vec<f32> {
+    let last: Vec<i64> = (0..rows).map(|row| read.place(row, 0)).collect();
+    let last = Tensor::<1, Int>::from_data(TensorData::new(last, [rows]), &model.device());
+    to_host(model.logits(read.hidden.clone().select(0, last)))
 }
 
 /// A single row is fed twice: reductions and products of one row sum in another order on the CPU, and what a row
@@ -264,10 +232,11 @@ fn step(model: &Transformer, cache: &mut Cache, rows: &[Row], tokens: &[u32]) ->
     let device = model.device();
     let column = cache.length();
     let ids: Vec<i64> = at_least_two(tokens).into_iter().map(i64::from).collect();
-    let starts: Vec<usize> = at_least_two(&rows.iter().map(|row| row.start).collect::<Vec<_>>());
-    let positions: Vec<i64> = starts.iter().map(|start| (column - start) as i64).collect();
-    let shape = [starts.len(), 1];
-    let mask = AttentionMask::causal(&starts, column, 1, &device);
+    let spans = at_least_two(&rows.iter().map(|row| &row.span).collect::<Vec<_>>());
+    let spans: Vec<Span> = spans.into_iter().cloned().collect();
+    let positions: Vec<i64> = spans.iter().map(|span| span.position(column) as i64).collect();
+    let shape = [spans.len(), 1];
+    let mask = AttentionMask::causal(&spans, column, 1, &device);
     let ids = Tensor::from_data(TensorData::new(ids, shape), &device);
     let positions = Tensor::from_data(TensorData::new(positions, shape), &device);
     to_host(model.logits(model.hidden(ids, positions, &mask, Some(cache))))

@@ -8,8 +8,9 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::LmConfig;
 
-/// Added to the score of a masked position: far below any real score, far from the edge of f32.
-const MASKED: f32 = -1e30;
+/// Added to the score of a masked position. Minus infinity and not a large number: its exponential is 0 at once, where
+/// that of a large number takes the slow path for underflow, half of all exponentials in a causal batch.
+const MASKED: f32 = f32::NEG_INFINITY;
 
 /// Root-mean-square normalisation (Zhang and Sennrich 2019): `x / sqrt(mean(x²) + eps) * weight`.
 ///
@@ -126,31 +127,52 @@ impl RopeRows {
     }
 }
 
+/// Which columns of a batch are a row's own: all from `start` on, but for a `hole` of padding.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// Columns of padding on the left.
+    pub start: usize,
+    /// Columns of padding between the row's first part and the rest; empty where there is none.
+    pub hole: std::ops::Range<usize>,
+}
+
+impl Span {
+    /// How many of the columns before `column` are the row's own: the position of what stands there.
+    pub(crate) fn position(&self, column: usize) -> usize {
+        column - self.start - self.hole.len()
+    }
+}
+
 /// Which keys each query may see, as an additive bias.
 #[derive(Clone, Debug)]
 pub struct AttentionMask(Tensor<3>);
 
 impl AttentionMask {
-    /// The mask of a causal batch with padding on the left.
+    /// The mask of a causal batch of rows with padding.
     ///
-    /// Query `q` of row `b` stands in column `past + q`; it sees column `c` when `start[b] <= c <= past + q`.
-    /// A query inside the padding sees nothing real; its output is finite and never read.
+    /// Query `q` of row `b` stands in column `past + q`; of the columns up to its own it sees those of its row's span.
+    /// A query inside the padding sees its own column only, so that its output is finite; it is never read.
     ///
     /// # Shapes
     /// - output: `[batch, tokens, past + tokens]`, or `[1, …]` when no row has padding
-    pub fn causal(starts: &[usize], past: usize, tokens: usize, device: &Device) -> Self {
+    pub fn causal(spans: &[Span], past: usize, tokens: usize, device: &Device) -> Self {
         let columns = past + tokens;
-        let shared = starts.iter().all(|start| *start == 0);
-        let starts = if shared { &[0][..] } else { starts };
-        let mut bias = vec![0f32; starts.len() * tokens * columns];
-        for (row, start) in starts.iter().enumerate() {
+        let shared = spans.iter().all(|span| span.start == 0 && span.hole.is_empty());
+        let spans = if shared { &spans[..1] } else { spans };
+        let mut bias = vec![0f32; spans.len() * tokens * columns];
+        for (row, span) in spans.iter().enumerate() {
             for query in 0..tokens {
                 let line = &mut bias[(row * tokens + query) * columns..][..columns];
-                line[..(*start).min(columns)].fill(MASKED);
-                line[(past + query + 1).min(columns)..].fill(MASKED);
+                let own = past + query;
+                line[..span.start.min(own)].fill(MASKED);
+                line[span.hole.start.min(own)..span.hole.end.min(own)].fill(MASKED);
+                line[own + 1..].fill(MASKED);
+                if span.hole.contains(&own) {
+                    line[..own].fill(MASKED);
+                }
             }
         }
-        Self(Tensor::from_data(TensorData::new(bias, [starts.len(), tokens, columns]), device))
+        Self(Tensor::from_data(TensorData::new(bias, [spans.len(), tokens, columns]), device))
     }
 
     /// The mask of one query, given twice.

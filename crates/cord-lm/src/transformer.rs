@@ -9,7 +9,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use cord_core::{Seed, SeedStream};
 
 use crate::LmConfig;
-use crate::ops::{self, AttentionMask, Rope, RopeRows};
+use crate::ops::{self, AttentionMask, Rope, RopeRows, Span};
 
 /// One parameter, to read or to replace.
 pub enum ParamMut<'a> {
@@ -182,7 +182,7 @@ impl Transformer {
         let [batch, count] = tokens.dims();
         let device = tokens.device();
         let positions = Tensor::<1, Int>::arange(0..count as i64, &device).unsqueeze_dim::<2>(0).repeat_dim(0, batch);
-        let mut mask = AttentionMask::causal(&[0], 0, count, &device.clone().inner());
+        let mut mask = AttentionMask::causal(&[Span::default()], 0, count, &device.clone().inner());
         if device.is_autodiff() {
             mask = mask.autodiff();
         }
