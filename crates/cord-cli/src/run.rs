@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use cord_recipe::{Identities, Plan, Recipe, StageKind, StageSettings, StageSpec};
-use cord_store::{Program, Store, Timings};
+use cord_store::{Program, StageWriter, Store, Timings};
 
 use crate::models::{Models, identity};
 use crate::progress::{Progress, StageProgress};
@@ -86,32 +86,51 @@ fn one_stage(bench: &Bench<'_>, index: usize, stage: &StageSpec, progress: &Prog
     let settings = serde_json::to_value(&stage.settings).context("a stage's settings are JSON")?;
     let mut writer = bench.store.begin(stage.kind.name(), stage.key, settings, stage.input_keys())?;
     let begun = Instant::now();
+    let made = make(bench, &mut writer, index, stage, progress);
+    // Seconds are in no digest. Those of attempts that were stopped or failed are added up; a killed one's are lost.
+    let mut timings: Timings = writer.timings()?;
+    *timings.entry("seconds".to_owned()).or_insert(0.0) += begun.elapsed().as_secs_f64();
+    writer.write_timings(&timings)?;
+    let (summary, message, shown) = made?;
+    writer.finish(summary)?;
+    shown.finish(&message);
+    Ok(())
+}
+
+/// Makes a stage's files. Gives its summary, what to say of it, and its progress.
+fn make(
+    bench: &Bench<'_>,
+    writer: &mut StageWriter,
+    index: usize,
+    stage: &StageSpec,
+    progress: &Progress,
+) -> Result<(serde_json::Value, String, StageProgress)> {
     let count = |key| bench.problems(key).map(|problems| problems.len() as u64);
     let input = stage.input(StageKind::Problems);
     let bar = |total, unit: &str| -> StageProgress { progress.stage(index, &stage.label(), total, unit) };
-    let (summary, message, shown) = match &stage.settings {
+    Ok(match &stage.settings {
         StageSettings::Problems(settings) => {
             let shown = bar(1, "set");
-            let summary = stages::problems(&mut writer, settings)?;
+            let summary = stages::problems(writer, settings)?;
             let message = format!("{} problems", summary["problems"]);
             (summary, message, shown)
         }
         StageSettings::Generate(settings) => {
             let shown = bar(input.map_or(Ok(0), count)?, "problems");
-            let (summary, failures) = stages::generate(bench, &mut writer, stage, settings, &shown)?;
+            let (summary, failures) = stages::generate(bench, writer, stage, settings, &shown)?;
             let usage = &summary["usage"];
             let message = format!(
-                "{} trajectories, {} tokens generated, {} scored, {} failed",
+                "{} trajectories, {} tokens generated, {} scored, {}",
                 summary["trajectories"],
                 usage["generated_tokens"],
                 usage["scored_tokens"],
-                failures.len()
+                failed(&failures)
             );
             (summary, message, shown)
         }
         StageSettings::Train(settings) => {
             let shown = bar(1, "steps");
-            let summary = stages::train_student(bench, &mut writer, stage, settings, &shown)?;
+            let summary = stages::train_student(bench, writer, stage, settings, &shown)?;
             let message = format!(
                 "{} steps on {} examples, loss {:.4}",
                 summary["steps"],
@@ -123,21 +142,19 @@ fn one_stage(bench: &Bench<'_>, index: usize, stage: &StageSpec, progress: &Prog
         StageSettings::Eval(settings) => {
             let total = input.map_or(Ok(0), count)? * u64::from(settings.samples);
             let shown = bar(total, "samples");
-            let (summary, failures) = stages::evaluate(bench, &mut writer, stage, settings, &shown)?;
+            let (summary, failures) = stages::evaluate(bench, writer, stage, settings, &shown)?;
             let tally = &summary["tally"];
-            let message =
-                format!("{} of {} samples right, {} failed", tally["correct"], tally["samples"], failures.len());
+            let message = format!("{} of {} samples right, {}", tally["correct"], tally["samples"], failed(&failures));
             (summary, message, shown)
         }
         StageSettings::Table(_) => bail!("the table is made of finished stages, not as one"),
-    };
-    // Seconds of killed attempts are added up; they are in no digest.
-    let mut timings: Timings = writer.timings()?;
-    *timings.entry("seconds".to_owned()).or_insert(0.0) += begun.elapsed().as_secs_f64();
-    writer.write_timings(&timings)?;
-    writer.finish(summary)?;
-    shown.finish(&message);
-    Ok(())
+    })
+}
+
+/// How many items failed, and the first one's reason: a stage that fails for want of them comes before the full list.
+fn failed(failures: &[Failure]) -> String {
+    let first = failures.first().map(|(id, reason)| format!(" (`{id}`: {reason})"));
+    format!("{} failed{}", failures.len(), first.unwrap_or_default())
 }
 
 /// Seconds of a finished stage; nothing where its timings were lost.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use cord_core::{Digest, Problem, Seed, Trajectory};
-use cord_eval::{Estimate, Range, Scores, TrajectoryMeasures, mean, paired_difference};
+use cord_eval::{Estimate, Range, Scores, StatsError, TrajectoryMeasures, mean, paired_difference};
 use cord_math::DEFAULT_FUEL;
 use cord_recipe::{Column as Wanted, EvalMetric, Plan, Recipe, StageKind, StageSettings, TableRow, TrajectoryMetric};
 use cord_report::{Column, Draft, Expectation, Format, Metric, Pair, Paper, PaperMap, Row, Table, judge_orders};
@@ -199,7 +199,12 @@ fn metrics(seeds: &[Measured]) -> Result<BTreeMap<String, Metric>> {
     let keys: BTreeSet<&String> = seeds.iter().flat_map(|seed| seed.scores.keys()).collect();
     for key in keys {
         let replicates: Vec<Scores> = seeds.iter().filter_map(|seed| seed.scores.get(key).cloned()).collect();
-        let estimate: Estimate = mean(&replicates, Range::Unit).with_context(|| format!("the metric `{key}`"))?;
+        let estimate: Estimate = match mean(&replicates, Range::Unit) {
+            Ok(estimate) => estimate,
+            // Everything failed under some seed: the cell stays empty, and the failures are listed.
+            Err(StatsError::TooFewProblems { .. }) => continue,
+            Err(error) => return Err(error).with_context(|| format!("the metric `{key}`")),
+        };
         metrics.insert(key.clone(), Metric::Estimate(estimate));
     }
     let keys: BTreeSet<&String> = seeds.iter().flat_map(|seed| seed.numbers.keys()).collect();
@@ -223,6 +228,9 @@ fn difference(arms: &BTreeMap<&str, Vec<Measured>>, pair: &Pair) -> Result<Optio
         return Ok(None);
     }
     let seed = Seed::root(0).named("paired").named(&pair.metric).named(&pair.above).named(&pair.below);
-    let found = paired_difference(&above, &below, seed);
-    Ok(Some(found.with_context(|| format!("`{}` of `{}` and `{}`", pair.metric, pair.above, pair.below))?))
+    match paired_difference(&above, &below, seed) {
+        Ok(found) => Ok(Some(found)),
+        Err(StatsError::TooFewProblems { .. }) => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("`{}` of `{}` and `{}`", pair.metric, pair.above, pair.below)),
+    }
 }
