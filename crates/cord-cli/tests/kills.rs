@@ -1,0 +1,99 @@
+//! Stops runs, by SIGKILL at random moments and by Ctrl-C: run again, they end in the bytes of a run that nobody disturbed.
+
+mod world;
+
+use std::fs;
+use std::io::Read;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use cord_core::Seed;
+use world::{Desk, assert_same};
+
+const RUN: [&str; 2] = ["run", "recipes/distil.toml"];
+const KILLS: u64 = 16;
+
+/// Stages that are begun and not finished, and those of them that hold a model's replies or a trainer's checkpoint.
+fn begun(desk: &Desk) -> (usize, usize) {
+    let Ok(entries) = fs::read_dir(desk.path("runs/distil")) else { return (0, 0) };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let partial: Vec<_> = paths.filter(|path| path.to_string_lossy().contains("/.partial-")).collect();
+    let filled = |path: &&std::path::PathBuf| {
+        fs::metadata(path.join("journal.jsonl")).is_ok_and(|journal| journal.len() > 0)
+            || path.join("work/trainer.json").exists()
+    };
+    (partial.len(), partial.iter().filter(filled).count())
+}
+
+#[test]
+fn killed_runs_end_as_one_that_nobody_disturbed() {
+    let undisturbed = Desk::with_models();
+    let start = Instant::now();
+    undisturbed.cord(&RUN).expect(0);
+    let whole = start.elapsed().as_micros() as u64;
+    let expected = undisturbed.results("distil");
+    assert!(expected.contains_key("metrics.json"));
+
+    let mut pauses = Seed::root(1).named("kills").stream();
+    let (mut kills, mut inside, mut taken_up, mut runs) = (0, 0, 0, 1);
+    let mut desk = Desk::with_models();
+    // How long a run takes is up to the machine: kills fall anywhere in a quarter of it, and a run that ends before its
+    // kill makes room for another one.
+    while kills < KILLS || inside < 5 || taken_up < 3 {
+        assert!(kills < 10 * KILLS, "{kills} kills, {inside} within a stage, {taken_up} after replies or checkpoints");
+        let mut child = desk.start(&RUN);
+        sleep(Duration::from_micros(pauses.below(whole / 4)));
+        child.kill().unwrap();
+        let status = child.wait().unwrap();
+        if status.success() {
+            assert_same(&desk.results("distil"), &expected, &format!("run {runs}, after {kills} kills in all"));
+            desk = Desk::with_models();
+            runs += 1;
+            continue;
+        }
+        let mut said = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert!(status.code().is_none(), "the run failed by itself: {said}");
+        kills += 1;
+        let (partial, filled) = begun(&desk);
+        assert!(partial <= 1, "stages are made one after the other: {partial} are begun");
+        inside += partial;
+        taken_up += filled;
+    }
+    desk.cord(&RUN).expect(0);
+    assert_same(&desk.results("distil"), &expected, &format!("the last of {runs} runs, after {kills} kills in all"));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_stops_at_a_step_and_goes_on_from_there() {
+    let long = ["run", "recipes/scratch.toml", "--set", "train.steps=300"];
+    let undisturbed = Desk::bare();
+    undisturbed.cord(&long).expect(0);
+
+    let desk = Desk::bare();
+    let mut child = desk.start(&long);
+    let begun = |name: &str| {
+        let entries = fs::read_dir(desk.path("runs/scratch")).into_iter().flatten();
+        let mut partial = entries.map(|entry| entry.unwrap().path()).filter(|path| path.join(name).exists());
+        partial.find(|path| path.to_string_lossy().contains("/.partial-"))
+    };
+    while begun("work/trainer.json").is_none() {
+        assert!(child.try_wait().unwrap().is_none(), "the run ended before its first checkpoint was seen");
+        sleep(Duration::from_millis(1));
+    }
+    let interrupt = format!("kill -INT {}", child.id());
+    assert!(std::process::Command::new("sh").args(["-c", &interrupt]).status().unwrap().success());
+    let status = child.wait().unwrap();
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("stopping at the next safe point; press Ctrl-C again to stop at once"), "{said}");
+    assert!(said.contains(", seed 1: stopped after step "), "{said}");
+    let partial = begun("timings.json").expect("what was spent is noted");
+    let spent: serde_json::Value = serde_json::from_slice(&fs::read(partial.join("timings.json")).unwrap()).unwrap();
+    assert!(spent["seconds"].as_f64().unwrap() > 0.0);
+
+    desk.cord(&long).expect(0);
+    assert_same(&desk.results("scratch"), &undisturbed.results("scratch"), "an interrupted run");
+}

@@ -1,0 +1,132 @@
+//! The whole loop at its smallest: models from nothing, trajectories of three kinds, students, samples, a table.
+
+mod world;
+
+use std::fs;
+
+use serde_json::Value;
+use world::{Desk, assert_same, without_keys};
+
+const DISTIL: &str = "recipes/distil.toml";
+
+fn json(desk: &Desk, inner: &str) -> Value {
+    serde_json::from_slice(&fs::read(desk.path(inner)).unwrap()).unwrap()
+}
+
+#[test]
+fn a_recipe_runs_to_its_table_and_a_second_run_does_nothing() {
+    let desk = Desk::with_models();
+    let first = desk.cord(&["run", DISTIL]).expect(0);
+    for arm in ["cord", "curation", "single", "teacher"] {
+        assert!(first.stdout.lines().any(|line| line.starts_with(arm)), "no row for `{arm}`:\n{}", first.stdout);
+    }
+    let results = desk.results("distil");
+    let count = |end: &str| results.keys().filter(|path| path.ends_with(end)).count();
+    let counts =
+        ["trajectories.parquet", "candidates.parquet", "model/model.safetensors", "samples.parquet"].map(count);
+    assert_eq!(counts, [6, 6, 6, 8], "two seeds of three pipelines, and of a teacher");
+    assert_eq!(count("manifest.json"), 2 + 6 + 6 + 8);
+    assert!(results.keys().all(|path| !path.contains(".partial-") && !path.contains("/work/")), "{:?}", results.keys());
+
+    let table = fs::read_to_string(desk.path("runs/distil/table.md")).unwrap();
+    let second = desk.cord(&["run", DISTIL]).expect(0);
+    let told: Vec<&str> = second.stderr.lines().collect();
+    assert_eq!(told.len(), 22);
+    assert!(told.iter().all(|line| line.ends_with(": done before")), "{}", second.stderr);
+    assert_eq!(second.stdout, first.stdout);
+    assert_eq!(fs::read_to_string(desk.path("runs/distil/table.md")).unwrap(), table);
+    assert_same(&desk.results("distil"), &results, "the second run");
+
+    let shown = desk.cord(&["table", DISTIL]).expect(0);
+    assert_eq!((shown.stdout, shown.stderr), (first.stdout, String::new()));
+}
+
+#[test]
+fn metrics_are_the_table_without_seconds() {
+    let desk = Desk::with_models();
+    desk.cord(&["run", DISTIL]).expect(0);
+    let (mut table, metrics) = (json(&desk, "runs/distil/table.json"), json(&desk, "runs/distil/metrics.json"));
+    assert!(table.to_string().contains("seconds"));
+    let timed = |key: &str| key.ends_with("seconds");
+    table["columns"].as_array_mut().unwrap().retain(|column| !timed(column["key"].as_str().unwrap()));
+    for row in table["rows"].as_array_mut().unwrap() {
+        row["metrics"].as_object_mut().unwrap().retain(|key, _| !timed(key));
+    }
+    assert_eq!(metrics, table);
+    // Recipe, commit, machine; each metric with value, interval and n.
+    assert_eq!(metrics["recipe"]["name"], "distil");
+    assert!(metrics["commit"].is_string() && metrics["machine"].is_string());
+    let estimate = &metrics["rows"][0]["metrics"]["eval.tiny/test"];
+    for part in ["value", "low", "high", "n"] {
+        assert!(estimate[part].is_number(), "no `{part}` in {estimate}");
+    }
+}
+
+#[test]
+fn neither_threads_nor_batches_nor_a_second_machine_change_a_byte() {
+    let (one, two) = (Desk::with_models(), Desk::with_models());
+    one.cord(&["run", DISTIL]).expect(0);
+    let narrow = ["run", DISTIL, "--set", "run.concurrency=1", "--set", "run.max-batch=3", "--set", "run.threads=1"];
+    two.cord(&narrow).expect(0);
+    assert_same(&two.results("distil"), &one.results("distil"), "one problem at a time");
+    // How to run is in no key: what the one made, the other finds.
+    let again = one.cord(&narrow).expect(0);
+    assert!(again.stderr.lines().all(|line| line.ends_with(": done before")), "{}", again.stderr);
+}
+
+#[test]
+fn an_override_makes_anew_only_what_it_touches() {
+    let desk = Desk::with_models();
+    let only = ["--set", "eval.samples=1"];
+    let run = |more: &[&str]| desk.cord(&[&["run", DISTIL], more].concat()).expect(0).stderr;
+    run(&[]);
+    let told = run(&only);
+    let (cached, made): (Vec<&str>, Vec<&str>) = told.lines().partition(|line| line.ends_with(": done before"));
+    assert_eq!(cached.len(), 2 + 6 + 6, "{told}");
+    assert!(made.iter().all(|line| line.contains("] eval ")), "{told}");
+}
+
+#[test]
+fn a_plan_says_what_is_done_and_what_is_not() {
+    let desk = Desk::bare();
+    let plan = |desk: &Desk| without_keys(&desk.cord(&["plan", "recipes/scratch.toml"]).expect(0).stdout);
+    insta::assert_snapshot!(plan(&desk), @r"
+    scratch (recipe <key>), device cpu
+      needs the data set tiny/corpus
+    to run  train-<key>  train left, seed 1
+    to run  train-<key>  train right, seed 1
+    results in runs/scratch
+    ");
+    let missing = desk.cord(&["table", "recipes/scratch.toml"]).expect(1);
+    assert_eq!(missing.stdout, "");
+    insta::assert_snapshot!(missing.stderr, @"error: expected finished stages, 2 are missing: train left, seed 1; train right, seed 1; run the recipe first");
+    desk.cord(&["run", "recipes/scratch.toml"]).expect(0);
+    insta::assert_snapshot!(plan(&desk), @r"
+    scratch (recipe <key>), device cpu
+      needs the data set tiny/corpus
+    done    train-<key>  train left, seed 1
+    done    train-<key>  train right, seed 1
+    results in runs/scratch
+    ");
+    let results = desk.results("scratch");
+    assert!(results.keys().any(|path| path.ends_with("model/tokenizer.json")), "{:?}", results.keys());
+}
+
+#[test]
+fn failed_problems_are_listed_and_the_rest_goes_on() {
+    let desk = Desk::with_models();
+    // More than the models' context of 320 tokens: every sample is refused, and nothing else is.
+    let ran = desk.cord(&["run", DISTIL, "--set", "eval.max-tokens=1000"]).expect(3);
+    assert!(ran.stdout.starts_with("Two tiny teachers"), "the table comes first: {}", ran.stdout);
+    let listed: Vec<&str> = ran.stderr.lines().skip_while(|line| *line != "80 problems failed:").skip(1).collect();
+    assert_eq!(listed.len(), 80, "{}", ran.stderr);
+    let form = "  eval cord on tiny/test, seed 1: `mini-test-000000";
+    assert!(listed[0].starts_with(form), "{}", listed[0]);
+    assert!(listed[0].contains("expected at most 320 tokens of prompt and continuation, got 1"), "{}", listed[0]);
+    // An accuracy that nothing was measured for is absent, neither zero nor a reason to stop.
+    let metrics = &json(&desk, "runs/distil/metrics.json")["rows"][0]["metrics"];
+    assert!(metrics["accuracy"].is_object() && metrics["eval.tiny/test"].is_null(), "{metrics}");
+    // The same failures are told by a run that makes nothing.
+    let again = desk.cord(&["run", DISTIL, "--set", "eval.max-tokens=1000"]).expect(3);
+    assert!(again.stderr.contains(&listed.join("\n")));
+}
