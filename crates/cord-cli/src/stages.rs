@@ -393,12 +393,12 @@ fn sample_row(sample: Sample) -> SampleRow {
 
 fn doubt(verdict: &Verdict) -> Option<String> {
     match verdict {
-        Verdict::Unparsed { why } => Some(doubt_text(why)),
+        Verdict::Unparsed { why } => Some(doubt_text(*why)),
         _ => None,
     }
 }
 
-fn doubt_text(doubt: &Doubt) -> String {
+fn doubt_text(doubt: Doubt) -> String {
     serde_json::to_value(doubt)
         .ok()
         .map_or_else(String::new, |v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))

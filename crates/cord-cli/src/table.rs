@@ -178,7 +178,9 @@ fn samples(store: &Store, benchmark: &str, eval: Digest, measured: &mut Measured
     let folder = store.find(StageKind::Eval.name(), eval)?.context("a finished evaluation stage")?;
     let rows: Vec<SampleRow> = samples_from_parquet(folder.read_bytes("samples.parquet")?)?;
     let mut scores = Scores::default();
-    rows.iter().for_each(|row| scores.push(row.problem.clone(), f64::from(u8::from(row.correct))));
+    for row in &rows {
+        scores.push(row.problem.clone(), f64::from(u8::from(row.correct)));
+    }
     let key = |metric| Wanted::Eval { benchmark: benchmark.to_owned(), metric }.to_string();
     measured.scores.insert(key(EvalMetric::PassAt1), scores);
     let share = |verdicts: &[&str]| {

@@ -74,7 +74,9 @@ pub fn decode(
         unique.entry(&request.prompt).or_insert(next);
     }
     let mut prompts: Vec<&[u32]> = vec![&[]; unique.len()];
-    unique.iter().for_each(|(prompt, index)| prompts[*index] = prompt);
+    for (prompt, index) in &unique {
+        prompts[*index] = prompt;
+    }
 
     let mut rows = Vec::with_capacity(requests.len());
     let mut sources = Vec::with_capacity(requests.len());

@@ -16,6 +16,7 @@ use futures::channel::oneshot;
 
 use crate::checkpoint::LoadedModel;
 use crate::decode::{DecodeRequest, decode};
+use crate::queue::{Kind, Turns, take};
 use crate::score::score;
 use crate::{LmError, Transformer};
 
@@ -169,6 +170,7 @@ struct Worker {
 impl Worker {
     fn run(&self, jobs: &Receiver<Job>) {
         let (mut generate, mut scores) = (VecDeque::new(), VecDeque::new());
+        let mut turns = Turns::default();
         let sort = |job: Job, generate: &mut VecDeque<Generate>, scores: &mut VecDeque<Score>| match job {
             Job::Generate(job) => generate.push_back(job),
             Job::Score(job) => scores.push_back(job),
@@ -190,25 +192,27 @@ impl Worker {
                 std::thread::sleep(Duration::from_micros(50));
             }
             let begun = Instant::now();
-            // The longer queue first: its batch is the fuller one, and the other kind waits one batch at most.
-            if generate.len() >= scores.len() {
-                self.generate(&mut generate);
-            } else {
-                self.score(&mut scores);
+            match turns.next(generate.len(), scores.len()) {
+                Kind::Generate => self.generate(&mut generate),
+                Kind::Score => self.score(&mut scores),
             }
             self.busy.fetch_add(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
         }
     }
 
+    fn batch<T>(&self, queue: &mut VecDeque<T>, length: impl Fn(&T) -> usize) -> Vec<T> {
+        take(queue, length, self.settings.max_batch, self.settings.max_batch_tokens)
+    }
+
     fn generate(&self, queue: &mut VecDeque<Generate>) {
-        let batch = self.take(queue, |job| job.request.prompt.len());
+        let batch = self.batch(queue, |job| job.request.prompt.len());
         let (requests, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|job| (job.request, job.reply)).unzip();
         let results = decode(&self.transformer, &self.renderer, &self.name, &requests);
         for ((request, reply), result) in requests.iter().zip(replies).zip(results) {
             let result = result.map(|decoded| Generation {
                 text: decoded.text,
                 finish: decoded.finish,
-                mean_logprob: Some(decoded.mean_logprob),
+                mean_logprob: (decoded.tokens > 0).then_some(decoded.mean_logprob),
                 usage: Usage {
                     prompt_tokens: request.prompt.len() as u64,
                     generated_tokens: decoded.tokens,
@@ -221,35 +225,13 @@ impl Worker {
     }
 
     fn score(&self, queue: &mut VecDeque<Score>) {
-        let batch = self.take(queue, |job| job.prompt.len() + job.continuation.len());
+        let batch = self.batch(queue, |job| job.prompt.len() + job.continuation.len());
         let (requests, replies): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|job| ((job.prompt, job.continuation), job.reply)).unzip();
         let results = score(&self.transformer, &self.name, &requests);
         for (reply, result) in replies.into_iter().zip(results) {
             let _ = reply.send(result);
         }
-    }
-
-    /// Takes a batch of requests of like length from the head of the queue.
-    ///
-    /// The oldest request is always in it, so none waits for ever; the others are those nearest to it in length,
-    /// since a row is padded to the longest.
-    fn take<T>(&self, queue: &mut VecDeque<T>, length: impl Fn(&T) -> usize) -> Vec<T> {
-        let mut jobs: Vec<(usize, T)> = queue.drain(..).enumerate().collect();
-        let anchor = length(&jobs[0].1);
-        jobs.sort_by_key(|(index, job)| (length(job).abs_diff(anchor), *index));
-        let (mut count, mut longest) = (0, 0);
-        for (_, job) in jobs.iter().take(self.settings.max_batch) {
-            longest = longest.max(length(job));
-            if count > 0 && longest * (count + 1) > self.settings.max_batch_tokens {
-                break;
-            }
-            count += 1;
-        }
-        let mut rest = jobs.split_off(count);
-        rest.sort_by_key(|(index, _)| *index);
-        queue.extend(rest.into_iter().map(|(_, job)| job));
-        jobs.into_iter().map(|(_, job)| job).collect()
     }
 }
 

@@ -12,6 +12,7 @@ mod engine;
 mod error;
 mod ops;
 mod prefix;
+mod queue;
 mod sampling;
 mod score;
 mod transformer;

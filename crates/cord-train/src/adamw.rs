@@ -86,14 +86,14 @@ impl AdamW {
         out
     }
 
-    /// Restores what [`AdamW::to_host`] gave; says which moment is missing or of another size.
+    /// Restores what [`AdamW::to_host`] gave; gives a fault for each moment that is missing or of another size.
     pub(crate) fn load(
         &mut self,
         model: &Transformer,
         mut host: BTreeMap<String, (Vec<f32>, Vec<usize>)>,
         steps: usize,
         device: &Device,
-    ) -> Result<(), String> {
+    ) -> Vec<String> {
         let mut faults = Vec::new();
         let mut moments = self.moments.iter_mut();
         model.clone().visit(&mut |name, _| {
@@ -113,7 +113,7 @@ impl AdamW {
             }
         });
         self.steps = steps;
-        if faults.is_empty() { Ok(()) } else { Err(faults.join("; ")) }
+        faults
     }
 }
 

@@ -1,6 +1,7 @@
 //! A trainer's checkpoint: weights, moments, step. Written whole or not at all.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -50,11 +51,18 @@ pub(crate) fn save(
     let step = optimiser.steps;
     let file = dir.join(format!("step-{step}.{FILE}"));
     write_tensors(&file, &tensors, Dtype::F32)?;
+    // On the disk before the state that names them, so that a loss of power leaves the older pair whole.
+    std::fs::File::options().write(true).open(&file).and_then(|f| f.sync_all()).map_err(fault(&file))?;
     let bytes = std::fs::read(&file).map_err(fault(&file))?;
     let state = State { step, run, tensors: Digest::of_bytes(&bytes), losses: losses.to_vec() };
     let text = serde_json::to_string(&state).expect("the state can be written as JSON");
     let (temporary, target) = (dir.join(format!("{STATE}.tmp")), dir.join(STATE));
-    std::fs::write(&temporary, text).map_err(fault(&temporary))?;
+    let write = || {
+        let mut file = std::fs::File::create(&temporary)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(fault(&temporary))?;
     std::fs::rename(&temporary, &target).map_err(fault(&target))?;
     // Older tensors are dead once the state names the new ones; a file that can't be removed only costs space.
     for entry in std::fs::read_dir(dir).map_err(fault(dir))?.flatten() {
@@ -75,33 +83,40 @@ pub(crate) fn load(
     device: &Device,
 ) -> Result<Option<Vec<f64>>, TrainError> {
     let path = dir.join(STATE);
-    let fault = |reason: String| TrainError::Checkpoint { path: path.clone(), reason };
+    let damaged = |path: &Path, reason: &str| TrainError::Checkpoint {
+        path: path.to_owned(),
+        reason: format!("{reason}; remove the folder to start again"),
+    };
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(fault(e.to_string())),
+        Err(e) => return Err(damaged(&path, &e.to_string())),
     };
-    let state: State = serde_json::from_str(&text).map_err(|e| fault(e.to_string()))?;
+    let state: State = serde_json::from_str(&text).map_err(|e| damaged(&path, &e.to_string()))?;
     if state.run != run {
         return Err(TrainError::OtherRun { path, expected: run.short(), given: state.run.short() });
     }
     let file = dir.join(format!("step-{}.{FILE}", state.step));
-    let bytes =
-        std::fs::read(&file).map_err(|e| TrainError::Checkpoint { path: file.clone(), reason: e.to_string() })?;
+    let bytes = std::fs::read(&file).map_err(|e| damaged(&file, &e.to_string()))?;
     if Digest::of_bytes(&bytes) != state.tensors {
-        return Err(TrainError::Checkpoint {
-            path: file,
-            reason: "expected the tensors that `trainer.json` names, got others; remove the folder to start again"
-                .into(),
-        });
+        return Err(damaged(&file, "expected the tensors that `trainer.json` names, got others"));
     }
     let mut tensors: BTreeMap<_, _> = read_tensors(&file)?;
     let mut faults = Vec::new();
     model.visit(&mut |name, param| {
-        let Some((values, _)) = tensors.remove(&format!("p.{name}")) else {
-            faults.push(format!("expected the weights `{name}`, got none"));
+        let key = format!("p.{name}");
+        let Some((values, _)) = tensors.remove(&key) else {
+            faults.push(format!("expected the weights `{key}`, got none"));
             return;
         };
+        let expected = match &param {
+            ParamMut::Vector(t) => t.dims().iter().product::<usize>(),
+            ParamMut::Table(t) | ParamMut::Linear(t) => t.dims().iter().product(),
+        };
+        if values.len() != expected {
+            faults.push(format!("`{key}`: expected {expected} values, got {}", values.len()));
+            return;
+        }
         match param {
             ParamMut::Vector(t) => *t = Tensor::from_data(TensorData::new(values, t.dims()), device),
             ParamMut::Table(t) | ParamMut::Linear(t) => {
@@ -109,11 +124,9 @@ pub(crate) fn load(
             }
         }
     });
+    faults.extend(optimiser.load(model, tensors, state.step, device));
     if !faults.is_empty() {
-        return Err(TrainError::Checkpoint { path: file, reason: faults.join("; ") });
+        return Err(damaged(&file, &faults.join("; ")));
     }
-    optimiser
-        .load(model, tensors, state.step, device)
-        .map_err(|reason| TrainError::Checkpoint { path: file, reason })?;
     Ok(Some(state.losses))
 }

@@ -19,10 +19,16 @@ pub enum TrainError {
         /// Every example over it, with its length.
         examples: Vec<(String, usize)>,
     },
+    /// Examples are not sequences that the model can read.
+    #[error("{}", faults.join("; "))]
+    Examples {
+        /// Every fault, with the example, what was expected and given.
+        faults: Vec<String>,
+    },
     /// The loss or the gradient is not a number.
     #[error(
-        "step {step}: expected a finite loss and gradient, got a loss of {loss} and a gradient norm of {norm} on the examples {}; the last good checkpoint is of step {checkpoint}",
-        examples.join(", ")
+        "step {step}: expected a finite loss and gradient, got a loss of {loss} and a gradient norm of {norm} on the examples {}; {}",
+        quoted(examples), last_good(*checkpoint)
     )]
     Diverged {
         /// The step, from 1.
@@ -69,6 +75,17 @@ pub enum TrainError {
     /// A file of the model failed.
     #[error(transparent)]
     Lm(#[from] cord_lm::LmError),
+}
+
+fn quoted(ids: &[String]) -> String {
+    ids.iter().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn last_good(checkpoint: usize) -> String {
+    match checkpoint {
+        0 => "there is no checkpoint yet".to_owned(),
+        step => format!("the last good checkpoint is of step {step}"),
+    }
 }
 
 fn list(examples: &[(String, usize)]) -> String {

@@ -48,7 +48,7 @@ pub struct TrainSettings {
     pub adamw: AdamWConfig,
     /// The gradient's global norm is scaled down to this; 0 leaves it alone.
     pub clip_norm: f64,
-    /// The most tokens of an example.
+    /// The most tokens of an example; never more than the model's context.
     pub max_length: usize,
     /// What happens to longer ones.
     pub too_long: LengthPolicy,
@@ -124,7 +124,7 @@ pub fn train(
     interrupt: Interrupt<'_>,
     observe: &mut dyn FnMut(&StepReport),
 ) -> Result<(Transformer, TrainReport), TrainError> {
-    let (kept, too_long, unsupervised) = choose(examples, settings)?;
+    let (kept, too_long, unsupervised) = choose(examples, settings, &model)?;
     let device = model.device();
     let plan = BatchPlan::new(kept.iter().map(|e| e.ids.len()).collect(), settings.batch, settings.seed);
     let per_epoch = plan.steps_per_epoch();
@@ -173,16 +173,17 @@ pub fn train(
             supervised,
             seconds: begun.elapsed().as_secs_f64(),
         });
-        if let Some((dir, every)) = checkpoints {
-            let stop = interrupt();
-            if stop || (every > 0 && optimiser.steps.is_multiple_of(every) && optimiser.steps < steps) {
-                checkpoint::save(dir, run, &model, &optimiser, &losses)?;
-                saved = optimiser.steps;
-            }
-            if stop && optimiser.steps < steps {
-                return Err(TrainError::Interrupted { step: optimiser.steps });
-            }
-        } else if interrupt() {
+        if optimiser.steps == steps {
+            break;
+        }
+        let stop = interrupt();
+        if let Some((dir, every)) = checkpoints
+            && (stop || (every > 0 && optimiser.steps.is_multiple_of(every)))
+        {
+            checkpoint::save(dir, run, &model, &optimiser, &losses)?;
+            saved = optimiser.steps;
+        }
+        if stop {
             return Err(TrainError::Interrupted { step: optimiser.steps });
         }
     }
@@ -194,12 +195,23 @@ impl Example {
     fn supervised_tokens(&self) -> usize {
         self.supervised.iter().skip(1).filter(|s| **s).count()
     }
+
+    fn fault(&self, vocab: usize) -> Option<String> {
+        let Self { id, ids, supervised } = self;
+        if supervised.len() != ids.len() {
+            let (expected, given) = (ids.len(), supervised.len());
+            return Some(format!("`{id}`: expected a mask of {expected} tokens, got one of {given}"));
+        }
+        let place = ids.iter().position(|token| *token as usize >= vocab)?;
+        Some(format!("`{id}`: expected token ids below {vocab}, got {} at token {place}", ids[place]))
+    }
 }
 
 /// The examples that take part, and how many were left out for their length and for want of supervised tokens.
 fn choose<'a>(
     examples: &'a [Example],
     settings: &TrainSettings,
+    model: &Transformer,
 ) -> Result<(Vec<&'a Example>, usize, usize), TrainError> {
     let mut faults = Vec::new();
     if settings.batch == 0 {
@@ -211,11 +223,15 @@ fn choose<'a>(
     if !faults.is_empty() {
         return Err(TrainError::Settings { faults });
     }
-    let (long, short): (Vec<&Example>, Vec<&Example>) =
-        examples.iter().partition(|e| e.ids.len() > settings.max_length);
+    let faults: Vec<String> = examples.iter().filter_map(|e| e.fault(model.config().vocab)).collect();
+    if !faults.is_empty() {
+        return Err(TrainError::Examples { faults });
+    }
+    let limit = settings.max_length.min(model.config().context);
+    let (long, short): (Vec<&Example>, Vec<&Example>) = examples.iter().partition(|e| e.ids.len() > limit);
     if settings.too_long == LengthPolicy::Error && !long.is_empty() {
         let examples = long.iter().map(|e| (e.id.clone(), e.ids.len())).collect();
-        return Err(TrainError::TooLong { limit: settings.max_length, examples });
+        return Err(TrainError::TooLong { limit, examples });
     }
     let (kept, empty): (Vec<&Example>, Vec<&Example>) = short.into_iter().partition(|e| e.supervised_tokens() > 0);
     if kept.is_empty() {
@@ -235,6 +251,9 @@ fn identity(examples: &[&Example], settings: &TrainSettings, model: &Transformer
     Digest::of_json(&(settings, examples, sums))
 }
 
+/// A part's share of the mean loss and its gradient, parameter by parameter.
+type PartGradient = (f64, Vec<Flat>);
+
 /// The mean loss over a batch's supervised tokens and its gradient, parameter by parameter.
 ///
 /// The batch is cut into parts of a bounded number of tokens; threads take parts as they come free, and the
@@ -246,10 +265,10 @@ fn gradient(
     part_tokens: usize,
     threads: usize,
     device: &Device,
-) -> (f64, Vec<Flat>) {
+) -> PartGradient {
     let parts = cut(batch, part_tokens);
     let next = AtomicUsize::new(0);
-    let done: Vec<Mutex<Option<(f64, Vec<Flat>)>>> = parts.iter().map(|_| Mutex::new(None)).collect();
+    let done: Vec<Mutex<Option<PartGradient>>> = parts.iter().map(|_| Mutex::new(None)).collect();
     let work = || {
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
@@ -286,7 +305,7 @@ fn cut<'a>(batch: &[&'a Example], part_tokens: usize) -> Vec<Vec<&'a Example>> {
     parts
 }
 
-fn part_gradient(model: &Transformer, part: &[&Example], supervised: usize, device: &Device) -> (f64, Vec<Flat>) {
+fn part_gradient(model: &Transformer, part: &[&Example], supervised: usize, device: &Device) -> PartGradient {
     let mut tracked = model.autodiff();
     let (nll, _) = summed_nll(&tracked, part, &device.clone().autodiff());
     let loss = nll.div_scalar(supervised as f64);
