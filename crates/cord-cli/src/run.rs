@@ -1,11 +1,13 @@
 //! Running a recipe: plan, stages in order, table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use cord_core::Digest;
 use cord_recipe::{Identities, Plan, Recipe, StageKind, StageSettings, StageSpec};
 use cord_store::{Program, StageWriter, Store, Timings};
 
@@ -49,6 +51,9 @@ pub(crate) fn store(recipe: &Recipe) -> Result<Store> {
 }
 
 /// Runs every stage that is not there yet, then makes the table.
+///
+/// Stages that do not wait for each other run side by side, as many as there are threads: a small model keeps one core
+/// busy, not two. No result depends on it.
 pub(crate) fn run(recipe: &Recipe) -> Result<(Summary, Store, Plan)> {
     let plan = plan(recipe)?;
     let store = store(recipe)?;
@@ -56,18 +61,76 @@ pub(crate) fn run(recipe: &Recipe) -> Result<(Summary, Store, Plan)> {
     let bench = Bench { store: &store, models: &models, run: &recipe.run, interrupted: &INTERRUPTED };
     let work: Vec<&StageSpec> = plan.stages.iter().filter(|stage| stage.kind != StageKind::Table).collect();
     let progress = Progress::new(work.len());
+    let mut schedule = Schedule::default();
     for (index, stage) in work.iter().enumerate() {
-        let name = stage.kind.name();
-        if store.find(name, stage.key)?.is_some() {
+        if store.find(stage.kind.name(), stage.key)?.is_some() {
             progress.cached(index, &stage.label());
+            schedule.done.insert(stage.key);
         } else {
-            if INTERRUPTED.load(Ordering::Relaxed) {
-                bail!("stopped before `{}`; run again to go on from there", stage.label());
-            }
-            one_stage(&bench, index, stage, &progress).with_context(|| stage.label())?;
+            schedule.waiting.push(index);
         }
     }
+    let (schedule, changed) = (Mutex::new(schedule), Condvar::new());
+    let worker = || {
+        while let Some((index, threads)) = next(&schedule, &changed, &work, bench.threads()) {
+            let stage = work[index];
+            let result = one_stage(&bench, index, stage, threads, &progress).with_context(|| stage.label());
+            let mut schedule = schedule.lock().expect("no stage panicked");
+            schedule.running -= 1;
+            match result {
+                Ok(()) => {
+                    schedule.done.insert(stage.key);
+                }
+                Err(error) => schedule.errors.push((index, error)),
+            }
+            changed.notify_all();
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..bench.threads() {
+            scope.spawn(worker);
+        }
+        worker();
+    });
+    let mut schedule = schedule.into_inner().expect("no stage panicked");
+    schedule.errors.sort_by_key(|(index, _)| *index);
+    if let Some((_, error)) = schedule.errors.into_iter().next() {
+        return Err(error);
+    }
+    if let Some(index) = schedule.waiting.first() {
+        bail!("stopped before `{}`; run again to go on from there", work[*index].label());
+    }
     Ok((Summary { failures: failures(&store, &work)? }, store, plan))
+}
+
+/// What the workers of a run share.
+#[derive(Default)]
+struct Schedule {
+    /// Stages not begun, by their place in the plan.
+    waiting: Vec<usize>,
+    running: usize,
+    done: BTreeSet<Digest>,
+    errors: Vec<(usize, anyhow::Error)>,
+}
+
+/// The first stage of the plan whose inputs are there, with its share of the threads; waits while there is none yet. Nothing
+/// once all are begun, one failed or the run is to stop.
+fn next(schedule: &Mutex<Schedule>, changed: &Condvar, work: &[&StageSpec], threads: usize) -> Option<(usize, usize)> {
+    let mut schedule = schedule.lock().expect("no stage panicked");
+    loop {
+        if schedule.waiting.is_empty() || !schedule.errors.is_empty() || INTERRUPTED.load(Ordering::Relaxed) {
+            return None;
+        }
+        let is_ready = |index: &usize| work[*index].inputs.iter().all(|input| schedule.done.contains(&input.key));
+        let ready: Vec<usize> = schedule.waiting.iter().copied().filter(is_ready).collect();
+        if let Some(first) = ready.first().copied() {
+            let side_by_side = (schedule.running + ready.len()).min(threads);
+            schedule.waiting.retain(|index| *index != first);
+            schedule.running += 1;
+            return Some((first, (threads / side_by_side).max(1)));
+        }
+        schedule = changed.wait(schedule).expect("no stage panicked");
+    }
 }
 
 /// Every failed item of finished stages.
@@ -82,11 +145,11 @@ fn failures(store: &Store, stages: &[&StageSpec]) -> Result<Vec<(String, Failure
     Ok(found)
 }
 
-fn one_stage(bench: &Bench<'_>, index: usize, stage: &StageSpec, progress: &Progress) -> Result<()> {
+fn one_stage(bench: &Bench<'_>, index: usize, stage: &StageSpec, threads: usize, progress: &Progress) -> Result<()> {
     let settings = serde_json::to_value(&stage.settings).context("a stage's settings are JSON")?;
     let mut writer = bench.store.begin(stage.kind.name(), stage.key, settings, stage.input_keys())?;
     let begun = Instant::now();
-    let made = make(bench, &mut writer, index, stage, progress);
+    let made = make(bench, &mut writer, index, stage, threads, progress);
     // Seconds are in no digest. Those of attempts that were stopped or failed are added up; a killed one's are lost.
     let mut timings: Timings = writer.timings()?;
     *timings.entry("seconds".to_owned()).or_insert(0.0) += begun.elapsed().as_secs_f64();
@@ -103,6 +166,7 @@ fn make(
     writer: &mut StageWriter,
     index: usize,
     stage: &StageSpec,
+    threads: usize,
     progress: &Progress,
 ) -> Result<(serde_json::Value, String, StageProgress)> {
     let count = |key| bench.problems(key).map(|problems| problems.len() as u64);
@@ -130,7 +194,7 @@ fn make(
         }
         StageSettings::Train(settings) => {
             let shown = bar(1, "steps");
-            let summary = stages::train_student(bench, writer, stage, settings, &shown)?;
+            let summary = stages::train_student(bench, writer, stage, settings, threads, &shown)?;
             let message = format!(
                 "{} steps on {} examples, loss {:.4}",
                 summary["steps"],
@@ -158,7 +222,7 @@ fn failed(failures: &[Failure]) -> String {
 }
 
 /// Seconds of a finished stage; nothing where its timings were lost.
-pub(crate) fn seconds(store: &Store, kind: StageKind, key: cord_core::Digest) -> Result<Option<f64>> {
+pub(crate) fn seconds(store: &Store, kind: StageKind, key: Digest) -> Result<Option<f64>> {
     let Some(folder) = store.find(kind.name(), key)? else { return Ok(None) };
     Ok(folder.timings()?.get("seconds").copied())
 }

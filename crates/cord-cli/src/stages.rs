@@ -74,7 +74,8 @@ impl Bench<'_> {
         NonZeroUsize::new(self.run.concurrency as usize).expect("a recipe's concurrency is above 0")
     }
 
-    fn threads(&self) -> usize {
+    /// How many threads the run computes with.
+    pub(crate) fn threads(&self) -> usize {
         let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         self.run.threads.map_or_else(cores, |threads| threads as usize)
     }
@@ -200,6 +201,7 @@ pub(crate) fn train_student(
     writer: &mut StageWriter,
     stage: &StageSpec,
     settings: &TrainStage,
+    threads: usize,
     progress: &StageProgress,
 ) -> Result<serde_json::Value> {
     let seed = Seed::root(stage.seed.expect("training draws")).named("train");
@@ -258,7 +260,7 @@ pub(crate) fn train_student(
         &examples,
         &train_settings,
         Some((&work, settings.checkpoint_every as usize)),
-        context.threads(),
+        threads,
         &interrupted,
         &mut |step| {
             tokens += step.tokens as u64;

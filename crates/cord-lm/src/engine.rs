@@ -83,7 +83,7 @@ impl Engine {
             Worker { name: id.name.clone(), transformer, renderer: renderer.clone(), settings, busy: busy.clone() };
         let thread = std::thread::Builder::new()
             .name(format!("model {}", id.name))
-            .spawn(move || worker.run(&receiver))
+            .spawn(move || inner_pool(worker.transformer.config().hidden).install(|| worker.run(&receiver)))
             .map_err(|e| LmError::Device {
                 device: "cpu".into(),
                 reason: format!("no thread could be started: {e}"),
@@ -156,6 +156,18 @@ impl LanguageModel for Engine {
             self.submit(Job::Score(Score { prompt, continuation, reply }), receiver).await
         })
     }
+}
+
+/// The threads that one operation of a model of this width is spread over.
+///
+/// A narrow model's operations are too small to share: handing them to other threads costs more than it saves, and those
+/// threads have models of their own to run.
+///
+/// # Panics
+/// When the system gives no thread.
+pub fn inner_pool(hidden: usize) -> rayon::ThreadPool {
+    let threads = if hidden < 512 { 1 } else { 0 };
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("the system gives threads")
 }
 
 /// What the model's thread owns.

@@ -21,7 +21,7 @@ pub use checkpoint::{Dtype, HostTensor, LoadedModel, load, read_tensors, save, w
 pub use config::LmConfig;
 pub use decode::{DecodeRequest, Decoded, decode};
 pub use device::{DeviceSpec, open_device};
-pub use engine::{Engine, EngineSettings};
+pub use engine::{Engine, EngineSettings, inner_pool};
 pub use error::LmError;
 pub use ops::{AttentionMask, Rope, Span};
 pub use sampling::{Drawn, draw};

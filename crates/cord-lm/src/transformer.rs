@@ -50,17 +50,27 @@ pub struct Transformer {
 }
 
 impl Transformer {
-    /// A model with weights drawn from a seed: normal with standard deviation 0.02, and 0.02 / sqrt(2 · layers)
-    /// for the layers that write to the residual stream (Radford et al. 2019).
+    /// A model with weights drawn from a seed: normal with standard deviation `1 / sqrt(in)`, divided by `sqrt(2 · layers)`
+    /// for the layers that write to the residual stream (Radford et al. 2019); the embedding has `1 / sqrt(hidden)`.
+    ///
+    /// Not the usual 0.02 for every width: that is the same at a width of 2,500, and a fifth of it at a width of 100, where
+    /// attention then starts out all but uniform.
     pub fn init(config: &LmConfig, seed: Seed, device: &Device) -> Self {
         let mut model = Self::zeros(config, device);
-        let residual = 0.02 / (2.0 * config.layers as f64).sqrt();
+        let depth = (2.0 * config.layers as f64).sqrt();
         model.visit(&mut |name, param| {
-            let std = if name.contains("o_proj") || name.contains("down_proj") { residual } else { 0.02 };
             let mut stream = seed.named(name).stream();
             match param {
                 ParamMut::Vector(t) => *t = Tensor::ones(t.shape(), device),
-                ParamMut::Table(t) | ParamMut::Linear(t) => *t = normal(&mut stream, t.dims(), std, device),
+                ParamMut::Table(t) => {
+                    let std = 1.0 / (config.hidden as f64).sqrt();
+                    *t = normal(&mut stream, t.dims(), std, device);
+                }
+                ParamMut::Linear(t) => {
+                    let writes = name.contains("o_proj") || name.contains("down_proj");
+                    let std = 1.0 / (t.dims()[0] as f64).sqrt() / if writes { depth } else { 1.0 };
+                    *t = normal(&mut stream, t.dims(), std, device);
+                }
             }
         });
         model

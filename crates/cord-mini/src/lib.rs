@@ -7,11 +7,11 @@
 //! misconception. One step of a solution makes one move:
 //!
 //! ```text
-//! The dial shows 4. Move 1: turn forward 3. Move 2: multiply by 7. What does it show after each move?
+//! The dial shows 4. Step 1. Go forward 3. Step 2. Multiply by 7. List every mark.
 //!
 //! <think>
-//! ### Step 1. 4 plus 3 gives 7.
-//! ### Step 2. 7 times 7 gives 9.
+//! ### Step 1. Go forward 3: 4 gives 7
+//! ### Step 2. Multiply by 7: 7 gives 9
 //! </think>
 //! The final answer is \boxed{7, 9}.
 //! ```

@@ -32,12 +32,12 @@ fn chain(problem: &Problem) -> Chain {
 /// Reads a question's moves back from its words, apart from the code that wrote them.
 fn read_question(question: &str) -> (u8, Vec<(String, Option<u8>)>) {
     let digit = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>().parse().ok();
-    let mut parts = question.split(" Move ");
+    let mut parts = question.split(" Step ");
     let start = digit(parts.next().unwrap()).unwrap();
     let moves = parts
         .enumerate()
         .map(|(index, part)| {
-            let (number, said) = part.split_once(": ").unwrap();
+            let (number, said) = part.split_once(". ").unwrap();
             assert_eq!(number.parse::<usize>().unwrap(), index + 1, "{question}");
             let said = said.split('.').next().unwrap();
             let words = said.trim_end_matches(|c: char| c.is_ascii_digit()).trim().to_owned();
@@ -51,13 +51,13 @@ fn read_question(question: &str) -> (u8, Vec<(String, Option<u8>)>) {
 fn oracle(words: &str, operand: Option<u8>, mark: i32) -> i32 {
     let k = i32::from(operand.unwrap_or(0));
     match words {
-        "turn forward" | "go up" | "advance by" => (mark + k).rem_euclid(10),
-        "turn back" | "go down" | "retreat by" => (mark - k).rem_euclid(10),
-        "multiply by" | "scale by" => (mark * k).rem_euclid(10),
-        "keep the larger with" | "raise to at least" => mark.max(k),
-        "keep the smaller with" | "lower to at most" => mark.min(k),
-        "take the gap to" | "measure the distance to" => (mark - k).abs(),
-        "mirror it" | "flip it over" => 9 - mark,
+        "Go forward" => (mark + k).rem_euclid(10),
+        "Go back" => (mark - k).rem_euclid(10),
+        "Multiply by" => (mark * k).rem_euclid(10),
+        "Raise to" => mark.max(k),
+        "Lower to" => mark.min(k),
+        "Gap to" => (mark - k).abs(),
+        "Mirror it" => 9 - mark,
         other => panic!("unknown move `{other}`"),
     }
 }
@@ -126,13 +126,13 @@ proptest! {
 /// The canonical form of what a question asks.
 fn canonical((start, moves): &(u8, Vec<(String, Option<u8>)>)) -> Chain {
     let symbol = |words: &str| match words {
-        "turn forward" | "go up" | "advance by" => "+",
-        "turn back" | "go down" | "retreat by" => "-",
-        "multiply by" | "scale by" => "*",
-        "keep the larger with" | "raise to at least" => ">",
-        "keep the smaller with" | "lower to at most" => "<",
-        "take the gap to" | "measure the distance to" => "|",
-        "mirror it" | "flip it over" => "~",
+        "Go forward" => "+",
+        "Go back" => "-",
+        "Multiply by" => "*",
+        "Raise to" => ">",
+        "Lower to" => "<",
+        "Gap to" => "|",
+        "Mirror it" => "~",
         other => panic!("unknown move `{other}`"),
     };
     let moves =
@@ -182,12 +182,12 @@ fn rates(rows: &[cord_mini::CorpusRow]) -> (Vec<f64>, f64) {
 fn misconception(words: &str, k: u8, mark: u8) -> (usize, u8) {
     let operand = Some(k);
     let (kind, wrong) = match words {
-        "turn forward" | "go up" | "advance by" => (Kind::Turn, oracle("go down", operand, i32::from(mark))),
-        "turn back" | "go down" | "retreat by" => (Kind::Turn, oracle("go up", operand, i32::from(mark))),
-        "multiply by" | "scale by" => (Kind::Scale, oracle("go up", operand, i32::from(mark))),
-        "keep the larger with" | "raise to at least" => (Kind::Order, i32::from(mark.min(k))),
-        "keep the smaller with" | "lower to at most" => (Kind::Order, i32::from(mark.max(k))),
-        "take the gap to" | "measure the distance to" => (Kind::Gap, (10 - i32::from(mark.abs_diff(k))) % 10),
+        "Go forward" => (Kind::Turn, oracle("Go back", operand, i32::from(mark))),
+        "Go back" => (Kind::Turn, oracle("Go forward", operand, i32::from(mark))),
+        "Multiply by" => (Kind::Scale, oracle("Go forward", operand, i32::from(mark))),
+        "Raise to" => (Kind::Order, i32::from(mark.min(k))),
+        "Lower to" => (Kind::Order, i32::from(mark.max(k))),
+        "Gap to" => (Kind::Gap, (10 - i32::from(mark.abs_diff(k))) % 10),
         _ => (Kind::Mirror, (10 - i32::from(mark)) % 10),
     };
     (Kind::ALL.iter().position(|other| *other == kind).unwrap(), wrong as u8)

@@ -72,6 +72,12 @@ pub enum TrainError {
         /// The last finished step.
         step: usize,
     },
+    /// The system gives no threads.
+    #[error("no threads could be started: {reason}")]
+    Threads {
+        /// What the system said.
+        reason: String,
+    },
     /// A file of the model failed.
     #[error(transparent)]
     Lm(#[from] cord_lm::LmError),

@@ -1,13 +1,12 @@
 //! The loop, top to bottom.
 
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use burn::tensor::Device;
 use cord_core::{Digest, Seed};
 use cord_lm::Transformer;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::adamw::{Flat, flat};
@@ -132,6 +131,11 @@ pub fn train(
         RunLength::Epochs(epochs) => epochs * per_epoch,
         RunLength::Steps(steps) => steps,
     };
+    // A pool of its own, and not the program's: two trainings side by side would hand each other's operations around.
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads.max(1))
+        .build()
+        .map_err(|e| TrainError::Threads { reason: e.to_string() })?;
     let run = identity(&kept, settings, &model);
     let mut optimiser = AdamW::new(settings.adamw, &model);
     let mut losses = match checkpoints {
@@ -150,7 +154,7 @@ pub fn train(
         let batch: Vec<&Example> = epoch.1[step % per_epoch].0.iter().map(|index| kept[*index]).collect();
         let supervised: usize = batch.iter().map(|e| e.supervised_tokens()).sum();
 
-        let (loss, gradients) = gradient(&model, &batch, supervised, settings.part_tokens, threads, &device);
+        let (loss, gradients) = gradient(&model, &batch, supervised, settings.part_tokens, &pool, &device);
         let norm = global_norm(&gradients);
         if !(loss.is_finite() && norm.is_finite()) {
             let examples = batch.iter().map(|e| e.id.clone()).collect();
@@ -256,33 +260,20 @@ type PartGradient = (f64, Vec<Flat>);
 
 /// The mean loss over a batch's supervised tokens and its gradient, parameter by parameter.
 ///
-/// The batch is cut into parts of a bounded number of tokens; threads take parts as they come free, and the
+/// The batch is cut into parts of a bounded number of tokens, which the pool's threads take as they come free. Their
 /// gradients are added in the order of the parts, so that the number of threads changes nothing.
 fn gradient(
     model: &Transformer,
     batch: &[&Example],
     supervised: usize,
     part_tokens: usize,
-    threads: usize,
+    pool: &rayon::ThreadPool,
     device: &Device,
 ) -> PartGradient {
     let parts = cut(batch, part_tokens);
-    let next = AtomicUsize::new(0);
-    let done: Vec<Mutex<Option<PartGradient>>> = parts.iter().map(|_| Mutex::new(None)).collect();
-    let work = || {
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(part) = parts.get(index) else { break };
-            *done[index].lock().expect("no part panicked") = Some(part_gradient(model, part, supervised, device));
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 1..threads.clamp(1, parts.len()) {
-            scope.spawn(work);
-        }
-        work();
-    });
-    let mut results = done.into_iter().map(|m| m.into_inner().expect("no part panicked").expect("every part is done"));
+    let results: Vec<PartGradient> =
+        pool.install(|| parts.par_iter().map(|part| part_gradient(model, part, supervised, device)).collect());
+    let mut results = results.into_iter();
     let (mut loss, mut sum) = results.next().expect("a batch has a part");
     for (part_loss, part) in results {
         loss += part_loss;

@@ -130,6 +130,6 @@ fn eight_sequences_are_learnt_by_heart() {
     let reports = steps(&examples, &TrainSettings { batch: 8, ..settings(250) });
     let (first, last) = (reports[0].loss, reports[249].loss);
     let uniform = f64::from(world::VOCAB).ln();
-    assert!((first - uniform).abs() < 0.2, "a fresh model knows nothing: {first} against {uniform}");
+    assert!(first > 0.9 * uniform, "a fresh model knows nothing: {first} against {uniform}");
     assert!(last < 0.1, "the loss fell from {first} to {last} only");
 }

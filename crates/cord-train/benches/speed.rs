@@ -1,0 +1,214 @@
+//! How fast the trainer and the decoder are, as one line of JSON.
+//!
+//! ```console
+//! $ cargo bench -p cord-train --bench speed -- --shape mini --work train
+//! $ cargo bench -p cord-train --bench speed -- --shape smollm2-135m --work decode --batch 8
+//! ```
+//!
+//! `work.json` holds the shapes and the amounts of work, for this program and for its twin in PyTorch,
+//! `scripts/bench_torch.py`; `scripts/bench` alternates the two and makes a table of ratios. The weights are random: speed
+//! does not depend on them. The number of threads is `RAYON_NUM_THREADS`, or the number of cores.
+#![expect(clippy::print_stdout, reason = "a benchmark's result is what it prints")]
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::time::Instant;
+
+use burn::tensor::{Tensor, TensorData};
+use clap::{Parser, ValueEnum};
+use cord_core::{Finish, Sampling, Seed};
+use cord_lm::{DecodeRequest, DeviceSpec, LmConfig, ParamMut, Transformer, decode, open_device};
+use cord_text::Renderer;
+use cord_train::{
+    AdamWConfig, Example, LengthPolicy, RunLength, Schedule, ScheduleKind, StepReport, TrainSettings, train,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// As `cord` has it, which this crate can't see.
+const PART_TOKENS: usize = 1024;
+
+#[derive(Parser)]
+#[command(name = "speed")]
+struct Arguments {
+    /// A shape of `work.json`.
+    #[arg(long)]
+    shape: String,
+    /// What to measure.
+    #[arg(long)]
+    work: Work,
+    /// Sequences that decode at once, one of those that `work.json` lists; the first of them when absent.
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Cargo says so of its own accord.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Work {
+    /// Optimiser steps: forward, backward, clipping, AdamW.
+    Train,
+    /// Reading prompts and drawing new tokens, greedily.
+    Decode,
+}
+
+#[derive(Deserialize)]
+struct Shape {
+    config: Value,
+    train: TrainWork,
+    decode: DecodeWork,
+}
+
+#[derive(Deserialize)]
+struct TrainWork {
+    batch: usize,
+    tokens: usize,
+    warmup: usize,
+    repetitions: usize,
+}
+
+#[derive(Deserialize)]
+struct DecodeWork {
+    batches: Vec<usize>,
+    prompt: usize,
+    new: usize,
+    warmup: usize,
+    repetitions: usize,
+}
+
+/// Seconds of each repetition after the warm-up, and the tokens of one.
+struct Measured {
+    tokens: usize,
+    seconds: Vec<f64>,
+}
+
+fn main() {
+    let arguments = Arguments::parse();
+    let shapes: BTreeMap<String, Shape> =
+        serde_json::from_str(include_str!("work.json")).expect("work.json holds shapes");
+    let known: Vec<&str> = shapes.keys().map(String::as_str).collect();
+    let Some(shape) = shapes.get(&arguments.shape) else {
+        refuse(&format!("expected `--shape` to be one of {known:?}, got `{}`", arguments.shape));
+    };
+    let config = LmConfig::from_json(&shape.config).expect("work.json holds configs that we read");
+    let device = open_device(DeviceSpec::Cpu).expect("a CPU");
+    let model = Transformer::init(&config, Seed::root(1), &device);
+    let threads = std::env::var("RAYON_NUM_THREADS").ok().and_then(|n| n.parse().ok());
+    let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZeroUsize::get));
+    let parameters = config.parameters();
+    let (work, batch, measured) = match arguments.work {
+        Work::Train => ("train", shape.train.batch, measure_training(model, &shape.train, threads)),
+        Work::Decode => {
+            let batches = &shape.decode.batches;
+            let batch = arguments.batch.unwrap_or(batches[0]);
+            if !batches.contains(&batch) {
+                refuse(&format!("expected `--batch` to be one of {batches:?}, got `{batch}`"));
+            }
+            ("decode", batch, measure_decoding(model, &shape.decode, batch))
+        }
+    };
+    let rates: Vec<f64> = measured.seconds.iter().map(|s| measured.tokens as f64 / s).collect();
+    let line = json!({
+        "engine": "cord", "shape": arguments.shape, "work": work, "batch": batch, "threads": threads,
+        "parameters": parameters, "tokens": measured.tokens, "tokens_per_second": rates,
+    });
+    println!("{line}");
+}
+
+fn refuse(message: &str) -> ! {
+    use clap::CommandFactory;
+    Arguments::command().error(clap::error::ErrorKind::InvalidValue, message).exit()
+}
+
+/// A token of a made-up text: rows differ, and none of the tokens is a special one.
+fn token(row: usize, place: usize, vocab: usize) -> u32 {
+    (3 + (row * 31 + place * 7) % (vocab - 3)) as u32
+}
+
+fn measure_training(model: Transformer, work: &TrainWork, threads: usize) -> Measured {
+    let vocab = model.config().vocab;
+    let example = |row: usize| Example {
+        id: row.to_string(),
+        ids: (0..work.tokens).map(|place| token(row, place, vocab)).collect(),
+        supervised: vec![true; work.tokens],
+    };
+    let examples: Vec<Example> = (0..work.batch).map(example).collect();
+    let settings = TrainSettings {
+        length: RunLength::Steps(work.warmup + work.repetitions),
+        batch: work.batch,
+        schedule: Schedule { kind: ScheduleKind::Constant, peak: 1e-4, floor_share: 1.0, warmup_share: 0.0 },
+        adamw: AdamWConfig { weight_decay: 0.05, ..AdamWConfig::default() },
+        clip_norm: 1.0,
+        max_length: work.tokens,
+        too_long: LengthPolicy::Error,
+        part_tokens: PART_TOKENS,
+        seed: Seed::root(2),
+    };
+    let mut steps: Vec<StepReport> = Vec::new();
+    train(model, &examples, &settings, None, threads, &|| false, &mut |step| steps.push(*step))
+        .expect("training goes on");
+    Measured { tokens: steps[0].tokens, seconds: steps[work.warmup..].iter().map(|step| step.seconds).collect() }
+}
+
+fn measure_decoding(mut model: Transformer, work: &DecodeWork, batch: usize) -> Measured {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let renderer = numbered_words(model.config().vocab, folder.path());
+    silence_end(&mut model, &renderer);
+    let vocab = model.config().vocab;
+    let request = |row: usize| DecodeRequest {
+        prompt: (0..work.prompt).map(|place| token(row, place, vocab)).collect(),
+        stop: Vec::new(),
+        max_tokens: work.new as u32,
+        sampling: Sampling { temperature: 0.0, top_p: 1.0, top_k: 0 },
+        seed: Seed::root(row as u64),
+    };
+    let requests: Vec<DecodeRequest> = (0..batch).map(request).collect();
+    let mut seconds = Vec::new();
+    for _ in 0..work.warmup + work.repetitions {
+        let begun = Instant::now();
+        let replies = decode(&model, &renderer, "speed", &requests);
+        seconds.push(begun.elapsed().as_secs_f64());
+        for reply in replies {
+            let reply = reply.expect("decoding goes on");
+            assert_eq!(
+                (reply.finish, reply.tokens),
+                (Finish::Length, work.new as u64),
+                "every row draws all its tokens"
+            );
+        }
+    }
+    Measured { tokens: batch * work.new, seconds: seconds.split_off(work.warmup) }
+}
+
+/// A tokenizer of the words `w0`, `w1`, …, the second of which ends a turn: decoding includes making text.
+fn numbered_words(vocab: usize, folder: &Path) -> Renderer {
+    let words: BTreeMap<String, usize> = (0..vocab).map(|id| (format!("w{id}"), id)).collect();
+    let tokenizer = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,
+        "model": {"type": "WordLevel", "vocab": words, "unk_token": "w2"},
+    });
+    let put = |name: &str, value: Value| {
+        std::fs::write(folder.join(name), value.to_string()).expect("a temporary file can be written");
+    };
+    put("tokenizer.json", tokenizer);
+    put("tokenizer_config.json", json!({"pad_token": "w0", "eos_token": "w1"}));
+    Renderer::from_dir(folder).expect("a tokenizer of words")
+}
+
+/// Gives the tokens that end a turn a logit of 0, which is never the highest, so that every row draws to its budget.
+fn silence_end(model: &mut Transformer, renderer: &Renderer) {
+    let device = model.device();
+    model.visit(&mut |name, param| {
+        let ParamMut::Table(table) = param else { return };
+        assert_eq!(name, "model.embed_tokens.weight", "the shapes are tied");
+        let [vocab, hidden] = table.dims();
+        let mut values: Vec<f32> = table.to_data().try_into_vec().expect("weights are f32");
+        for id in renderer.eos_ids() {
+            values[*id as usize * hidden..(*id as usize + 1) * hidden].fill(0.0);
+        }
+        *table = Tensor::from_data(TensorData::new(values, [vocab, hidden]), &device);
+    });
+}

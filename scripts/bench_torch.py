@@ -1,0 +1,140 @@
+#!/usr/bin/env python3
+"""The twin in PyTorch of `cargo bench -p cord-train --bench speed`: the same work, one line of JSON.
+
+    python3 -m venv .venv && .venv/bin/pip install torch==2.15.0 transformers==5.23.0
+    .venv/bin/python scripts/bench_torch.py --shape mini --work train --threads 2
+
+Shapes and amounts of work are in `crates/cord-train/benches/work.json`. The model is transformers' own
+`LlamaForCausalLM` in f32, eager; training ends with `clip_grad_norm_` and the fused `AdamW`; decoding is a greedy loop over the model
+with a key-value cache and without the overhead of `generate`. Where PyTorch offers a choice (attention by `sdpa` or
+`eager`, a dynamic or a static cache), each is tried first and the fastest is measured. Not covered: `torch.compile`.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import pathlib
+import sys
+import time
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+try:
+    import torch
+    import transformers
+except ImportError as missing:
+    sys.exit(f"expected torch and transformers in `{sys.executable}`, got `{missing}`\n"
+             "hint: python3 -m venv .venv && .venv/bin/pip install torch==2.15.0 transformers==5.23.0")
+
+WORK = pathlib.Path(__file__).resolve().parent.parent / "crates/cord-train/benches/work.json"
+ATTENTIONS = ["sdpa", "eager"]
+CACHES = ["dynamic", "static"]
+
+
+def tokens(rows: int, count: int, vocab: int) -> torch.Tensor:
+    """The same made-up text as the twin's: `[rows, count]`, rows differ, no special token."""
+    return torch.tensor([[3 + (row * 31 + place * 7) % (vocab - 3) for place in range(count)] for row in range(rows)])
+
+
+def trainer(model, work):
+    ids = tokens(work["batch"], work["tokens"], model.config.vocab_size)
+    linear = [module.weight for module in model.modules() if isinstance(module, torch.nn.Linear)]
+    # The head is the embedding table, which decays no more than a norm does.
+    linear = [weight for weight in linear if weight is not model.get_input_embeddings().weight]
+    other = [p for p in model.parameters() if all(p is not weight for weight in linear)]
+    optimiser = torch.optim.AdamW(
+        [{"params": linear, "weight_decay": 0.05}, {"params": other, "weight_decay": 0.0}], lr=1e-4, fused=True)
+
+    def step() -> int:
+        # The last token of a row is only ever a target.
+        logits = model(ids[:, :-1], use_cache=False).logits
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        loss.item()
+        return ids.numel()
+
+    return step
+
+
+def decoder(model, work, batch: int, cache: str):
+    prompt = tokens(batch, work["prompt"], model.config.vocab_size)
+    new = work["new"]
+
+    @torch.inference_mode()
+    def draw(logits: torch.Tensor) -> torch.Tensor:
+        """The most likely token of each row, `[rows, 1]`; its log-probability goes to the host, as in the twin."""
+        best = logits.argmax(-1, keepdim=True)
+        torch.log_softmax(logits, -1).gather(-1, best).tolist()
+        return best
+
+    @torch.inference_mode()
+    def reply() -> int:
+        if cache == "static":
+            past = transformers.StaticCache(config=model.config, max_cache_len=work["prompt"] + new)
+        else:
+            past = transformers.DynamicCache(config=model.config)
+        drawn = [draw(model(prompt, past_key_values=past, logits_to_keep=1).logits[:, -1])]
+        while len(drawn) < new:
+            drawn.append(draw(model(drawn[-1], past_key_values=past).logits[:, -1]))
+        return sum(len(row) for row in torch.cat(drawn, 1).tolist())
+
+    return reply
+
+
+def seconds(work) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def main() -> None:
+    shapes = json.loads(WORK.read_text())
+    parser = argparse.ArgumentParser(description="the same work as `cargo bench --bench speed`, in PyTorch")
+    parser.add_argument("--shape", required=True, choices=list(shapes))
+    parser.add_argument("--work", required=True, choices=["train", "decode"])
+    parser.add_argument("--batch", type=int, help="sequences that decode at once")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(1)
+    shape = shapes[arguments.shape]
+    work = shape[arguments.work]
+    if arguments.work == "train":
+        batch, caches = work["batch"], [None]
+    else:
+        batch, caches = arguments.batch or work["batches"][0], CACHES
+        if batch not in work["batches"]:
+            parser.error(f"expected `--batch` to be one of {work['batches']}, got `{batch}`")
+
+    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**shape["config"])).float()
+    model.train(arguments.work == "train")
+    variants = list(itertools.product(ATTENTIONS, caches))
+
+    def prepare(attention, cache):
+        model.set_attn_implementation(attention)
+        return trainer(model, work) if arguments.work == "train" else decoder(model, work, batch, cache)
+
+    trials = {}
+    for variant in variants:
+        run = prepare(*variant)
+        run()
+        trials[variant] = min(seconds(run) for _ in range(2))
+    fastest = min(variants, key=trials.get)
+    run = prepare(*fastest)
+    counts = [run() for _ in range(work["warmup"])]
+    times = [seconds(lambda: counts.append(run())) for _ in range(work["repetitions"])]
+    assert len(set(counts)) == 1, f"every repetition has the same tokens: {counts}"
+    print(json.dumps({
+        "engine": "pytorch", "shape": arguments.shape, "work": arguments.work, "batch": batch,
+        "threads": torch.get_num_threads(), "parameters": sum(p.numel() for p in model.parameters()),
+        "tokens": counts[0], "tokens_per_second": [counts[0] / t for t in times],
+        "variant": "/".join(part for part in fastest if part),
+        "trials": {"/".join(part for part in v if part): counts[0] / t for v, t in trials.items()},
+        "torch": torch.__version__, "transformers": transformers.__version__,
+    }))
+
+
+main()
