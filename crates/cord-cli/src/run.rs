@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -72,6 +72,7 @@ pub(crate) fn run(recipe: &Recipe) -> Result<(Summary, Store, Plan)> {
     }
     let (schedule, changed) = (Mutex::new(schedule), Condvar::new());
     let worker = || {
+        let _leaving = Leaving { schedule: &schedule, changed: &changed };
         while let Some((index, threads)) = next(&schedule, &changed, &work, bench.threads()) {
             let stage = work[index];
             let result = one_stage(&bench, index, stage, threads, &progress).with_context(|| stage.label());
@@ -111,6 +112,23 @@ struct Schedule {
     running: usize,
     done: BTreeSet<Digest>,
     errors: Vec<(usize, anyhow::Error)>,
+    /// Did a stage panic?
+    broken: bool,
+}
+
+/// Tells the other workers where a stage panics: they would wait for it for ever, and the panic would never be seen.
+struct Leaving<'a> {
+    schedule: &'a Mutex<Schedule>,
+    changed: &'a Condvar,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.schedule.lock().unwrap_or_else(PoisonError::into_inner).broken = true;
+            self.changed.notify_all();
+        }
+    }
 }
 
 /// The first stage of the plan whose inputs are there, with its share of the threads; waits while there is none yet. Nothing
@@ -118,7 +136,11 @@ struct Schedule {
 fn next(schedule: &Mutex<Schedule>, changed: &Condvar, work: &[&StageSpec], threads: usize) -> Option<(usize, usize)> {
     let mut schedule = schedule.lock().expect("no stage panicked");
     loop {
-        if schedule.waiting.is_empty() || !schedule.errors.is_empty() || INTERRUPTED.load(Ordering::Relaxed) {
+        if schedule.broken
+            || schedule.waiting.is_empty()
+            || !schedule.errors.is_empty()
+            || INTERRUPTED.load(Ordering::Relaxed)
+        {
             return None;
         }
         let is_ready = |index: &usize| work[*index].inputs.iter().all(|input| schedule.done.contains(&input.key));
