@@ -54,7 +54,7 @@ struct RecipeArgs {
     /// Override a key, for example --set generate.search.width=1 (repeatable)
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
-    /// Where models compute: cpu, or cuda:<index> in a build with --features cuda
+    /// Where models compute: cpu, or cuda:N in a build with --features cuda
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
     /// The folder for results instead of the recipe's

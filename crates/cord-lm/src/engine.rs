@@ -166,7 +166,8 @@ impl LanguageModel for Engine {
 /// # Panics
 /// When the system gives no thread.
 pub fn inner_pool(hidden: usize) -> rayon::ThreadPool {
-    let threads = if hidden < 512 { 1 } else { 0 };
+    // None asked for leaves the number to the machine.
+    let threads = usize::from(hidden < 512);
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("the system gives threads")
 }
 
