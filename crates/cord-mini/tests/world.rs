@@ -148,7 +148,7 @@ fn told(row: &cord_mini::CorpusRow) -> (Vec<u8>, Vec<u8>) {
         .lines()
         .enumerate()
         .map(|(index, line)| {
-            let said = line.strip_prefix(&format!("### Step {}. ", index + 1)).unwrap().strip_suffix('.').unwrap();
+            let said = line.strip_prefix(&format!("### Step {}. ", index + 1)).unwrap();
             assert!(said.split(' ').count() <= 10, "{said}");
             said.chars().last().unwrap().to_digit(10).unwrap() as u8
         })
