@@ -43,7 +43,9 @@ impl Progress {
         bar.set_style(ProgressStyle::with_template(&template).expect("the template is well formed"));
         bar.enable_steady_tick(Duration::from_millis(200));
         if !self.terminal {
-            line(&format!("{place} {label}: {total} {unit}"));
+            // How many steps a training takes is known once its data is read.
+            let items = if total > 0 { format!(": {total} {unit}") } else { String::new() };
+            line(&format!("{place} {label}{items}"));
         }
         StageProgress {
             bar,

@@ -215,7 +215,7 @@ fn make(
             (summary, message, shown)
         }
         StageSettings::Train(settings) => {
-            let shown = bar(1, "steps");
+            let shown = bar(0, "steps");
             let summary = stages::train_student(bench, writer, stage, settings, threads, &shown)?;
             let message = format!(
                 "{} steps on {} examples, loss {:.4}",
