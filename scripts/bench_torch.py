@@ -84,10 +84,10 @@ def decoder(model, work, batch: int, cache: str):
     return reply
 
 
-def seconds(work) -> float:
-    begun = time.perf_counter()
+def seconds(work, clock=time.perf_counter) -> float:
+    begun = clock()
     work()
-    return time.perf_counter() - begun
+    return clock() - begun
 
 
 def main() -> None:
@@ -97,6 +97,7 @@ def main() -> None:
     parser.add_argument("--work", required=True, choices=["train", "decode"])
     parser.add_argument("--batch", type=int, help="sequences that decode at once")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--variant", help="measure this one, as in the result's `variant`, without trying the others")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(1)
@@ -111,28 +112,35 @@ def main() -> None:
 
     model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**shape["config"])).float()
     model.train(arguments.work == "train")
-    variants = list(itertools.product(ATTENTIONS, caches))
+    variants = {"/".join(filter(None, pair)): pair for pair in itertools.product(ATTENTIONS, caches)}
+    if arguments.variant and arguments.variant not in variants:
+        parser.error(f"expected `--variant` to be one of {list(variants)}, got `{arguments.variant}`")
 
-    def prepare(attention, cache):
+    def prepare(variant):
+        attention, cache = variants[variant]
         model.set_attn_implementation(attention)
         return trainer(model, work) if arguments.work == "train" else decoder(model, work, batch, cache)
 
     trials = {}
-    for variant in variants:
-        run = prepare(*variant)
+    for variant in [] if arguments.variant else variants:
+        run = prepare(variant)
         run()
-        trials[variant] = min(seconds(run) for _ in range(2))
-    fastest = min(variants, key=trials.get)
-    run = prepare(*fastest)
+        # One thread's CPU time is the steadier measure where a machine is not quiet.
+        clock = time.process_time if arguments.threads == 1 else time.perf_counter
+        trials[variant] = min(seconds(run, clock) for _ in range(2))
+    fastest = arguments.variant or min(trials, key=trials.get)
+    run = prepare(fastest)
     counts = [run() for _ in range(work["warmup"])]
+    cpu = time.process_time()
     times = [seconds(lambda: counts.append(run())) for _ in range(work["repetitions"])]
+    cpu = time.process_time() - cpu
     assert len(set(counts)) == 1, f"every repetition has the same tokens: {counts}"
     print(json.dumps({
         "engine": "pytorch", "shape": arguments.shape, "work": arguments.work, "batch": batch,
         "threads": torch.get_num_threads(), "parameters": sum(p.numel() for p in model.parameters()),
         "tokens": counts[0], "tokens_per_second": [counts[0] / t for t in times],
-        "variant": "/".join(part for part in fastest if part),
-        "trials": {"/".join(part for part in v if part): counts[0] / t for v, t in trials.items()},
+        "tokens_per_cpu_second": counts[0] * len(times) / cpu,
+        "variant": fastest, "trials": {variant: counts[0] / t for variant, t in trials.items()},
         "torch": torch.__version__, "transformers": transformers.__version__,
     }))
 

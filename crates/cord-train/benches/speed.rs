@@ -78,10 +78,14 @@ struct DecodeWork {
     repetitions: usize,
 }
 
-/// Seconds of each repetition after the warm-up, and the tokens of one.
+/// What the repetitions after the warm-up took.
 struct Measured {
+    /// Of one repetition.
     tokens: usize,
+    /// Wall-clock seconds of each.
     seconds: Vec<f64>,
+    /// Seconds that all threads computed in all of them together; nothing where the system doesn't say.
+    cpu_seconds: Option<f64>,
 }
 
 fn main() {
@@ -113,6 +117,7 @@ fn main() {
     let line = json!({
         "engine": "cord", "shape": arguments.shape, "work": work, "batch": batch, "threads": threads,
         "parameters": parameters, "tokens": measured.tokens, "tokens_per_second": rates,
+        "tokens_per_cpu_second": measured.cpu_seconds.map(|s| (measured.tokens * rates.len()) as f64 / s),
     });
     println!("{line}");
 }
@@ -147,9 +152,30 @@ fn measure_training(model: Transformer, work: &TrainWork, threads: usize) -> Mea
         seed: Seed::root(2),
     };
     let mut steps: Vec<StepReport> = Vec::new();
-    train(model, &examples, &settings, None, threads, &|| false, &mut |step| steps.push(*step))
-        .expect("training goes on");
-    Measured { tokens: steps[0].tokens, seconds: steps[work.warmup..].iter().map(|step| step.seconds).collect() }
+    let mut cpu = Vec::new();
+    train(model, &examples, &settings, None, threads, &|| false, &mut |step| {
+        steps.push(*step);
+        cpu.push(cpu_seconds());
+    })
+    .expect("training goes on");
+    Measured {
+        tokens: steps[0].tokens,
+        seconds: steps[work.warmup..].iter().map(|step| step.seconds).collect(),
+        cpu_seconds: between(cpu[work.warmup - 1], cpu[steps.len() - 1]),
+    }
+}
+
+/// Seconds that this process's threads have computed, in hundredths; Linux only.
+fn cpu_seconds() -> Option<f64> {
+    let line = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The second field is the program's name in brackets, which may hold anything.
+    let fields: Vec<&str> = line.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = |index: usize| fields.get(index)?.parse::<f64>().ok();
+    Some((ticks(11)? + ticks(12)?) / 100.0)
+}
+
+fn between(begun: Option<f64>, ended: Option<f64>) -> Option<f64> {
+    Some(ended? - begun?)
 }
 
 fn measure_decoding(mut model: Transformer, work: &DecodeWork, batch: usize) -> Measured {
@@ -166,7 +192,11 @@ fn measure_decoding(mut model: Transformer, work: &DecodeWork, batch: usize) -> 
     };
     let requests: Vec<DecodeRequest> = (0..batch).map(request).collect();
     let mut seconds = Vec::new();
-    for _ in 0..work.warmup + work.repetitions {
+    let mut cpu = None;
+    for repetition in 0..work.warmup + work.repetitions {
+        if repetition == work.warmup {
+            cpu = cpu_seconds();
+        }
         let begun = Instant::now();
         let replies = decode(&model, &renderer, "speed", &requests);
         seconds.push(begun.elapsed().as_secs_f64());
@@ -179,7 +209,8 @@ fn measure_decoding(mut model: Transformer, work: &DecodeWork, batch: usize) -> 
             );
         }
     }
-    Measured { tokens: batch * work.new, seconds: seconds.split_off(work.warmup) }
+    let cpu_seconds = between(cpu, cpu_seconds());
+    Measured { tokens: batch * work.new, seconds: seconds.split_off(work.warmup), cpu_seconds }
 }
 
 /// A tokenizer of the words `w0`, `w1`, …, the second of which ends a turn: decoding includes making text.
