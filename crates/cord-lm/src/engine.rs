@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -65,7 +64,6 @@ pub struct Engine {
     context: u32,
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
-    busy: Arc<AtomicU64>,
 }
 
 impl Engine {
@@ -77,10 +75,8 @@ impl Engine {
         let LoadedModel { transformer, renderer, id } = model;
         let renderer = Arc::new(renderer);
         let (sender, receiver) = async_channel::bounded(settings.queue);
-        let busy = Arc::new(AtomicU64::new(0));
         let context = transformer.config().context as u32;
-        let worker =
-            Worker { name: id.name.clone(), transformer, renderer: renderer.clone(), settings, busy: busy.clone() };
+        let worker = Worker { name: id.name.clone(), transformer, renderer: renderer.clone(), settings };
         let thread = std::thread::Builder::new()
             .name(format!("model {}", id.name))
             .spawn(move || inner_pool(worker.transformer.config().hidden).install(|| worker.run(&receiver)))
@@ -88,12 +84,7 @@ impl Engine {
                 device: "cpu".into(),
                 reason: format!("no thread could be started: {e}"),
             })?;
-        Ok(Self { id, renderer, context, jobs: Some(sender), thread: Some(thread), busy })
-    }
-
-    /// How long the model's thread has worked.
-    pub fn busy(&self) -> Duration {
-        Duration::from_nanos(self.busy.load(Ordering::Relaxed))
+        Ok(Self { id, renderer, context, jobs: Some(sender), thread: Some(thread) })
     }
 
     fn fits(&self, needed: u64) -> Result<(), ModelError> {
@@ -177,7 +168,6 @@ struct Worker {
     transformer: Transformer,
     renderer: Arc<Renderer>,
     settings: EngineSettings,
-    busy: Arc<AtomicU64>,
 }
 
 impl Worker {
@@ -204,12 +194,10 @@ impl Worker {
                 }
                 std::thread::sleep(Duration::from_micros(50));
             }
-            let begun = Instant::now();
             match turns.next(generate.len(), scores.len()) {
                 Kind::Generate => self.generate(&mut generate),
                 Kind::Score => self.score(&mut scores),
             }
-            self.busy.fetch_add(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
         }
     }
 
