@@ -176,6 +176,14 @@ mod tests {
         read::<Shape>("e", "/p", br#"{"text": "NaN, \"NaN\" and \\"}"#).unwrap();
     }
 
+    proptest::proptest! {
+        #[test]
+        fn texts_that_spell_a_non_number_are_left_alone(text in r#"[NaInfity"\\, -]{0,20}"#) {
+            let body = serde_json::json!([text, {text.clone(): 1}]).to_string();
+            proptest::prop_assert_eq!(quoted_non_numbers(body.as_bytes()), None);
+        }
+    }
+
     #[test]
     fn the_servers_words_are_found() {
         let check = |body: &str, expected: &str| assert_eq!(message(body.as_bytes()), expected);

@@ -102,14 +102,15 @@ impl LanguageModel for ServedModel {
 impl Server {
     async fn open(dispatch: Arc<Dispatch>, renderer: Renderer) -> Result<Self, ClientError> {
         let (dialect, model) = (dispatch.settings().dialect, dispatch.settings().model.clone());
+        let (asked, wanted) = (&dispatch, model.as_deref());
         let mut first: Option<(ServedIdentity, Findings)> = None;
         for index in 0..dispatch.endpoints() {
             let dialect = match dialect {
                 Some(dialect) => dialect,
-                None => persist(&dispatch, async || dispatch.line(index).detect().await).await?,
+                None => persist(&dispatch, || async move { asked.line(index).detect().await }).await?,
             };
             let identity =
-                persist(&dispatch, async || dialect.identity(&dispatch.line(index), model.as_deref()).await).await?;
+                persist(&dispatch, || async move { dialect.identity(&asked.line(index), wanted).await }).await?;
             if let Some((expected, _)) = &first {
                 let differences = expected.differences(&identity);
                 if !differences.is_empty() {
@@ -218,7 +219,10 @@ fn context(dispatch: &Dispatch, identity: &ServedIdentity) -> Result<u32, Client
 }
 
 /// Asks again while a server can't be reached or is still loading.
-async fn persist<T>(dispatch: &Dispatch, ask: impl AsyncFn() -> Result<T, ClientError>) -> Result<T, ClientError> {
+async fn persist<T, F: Future<Output = Result<T, ClientError>>>(
+    dispatch: &Dispatch,
+    ask: impl Fn() -> F,
+) -> Result<T, ClientError> {
     let mut tries = 0;
     loop {
         match ask().await {

@@ -189,3 +189,41 @@ pub(super) fn same_model(endpoint: &str, asked: &str, named: Option<&str>) -> Re
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn choices_are_ordered_if_and_only_if_each_is_there_once(indices in prop::collection::vec(0usize..6, 0..7), count in 0usize..6) {
+            let ordered = in_order("e", indices.clone(), |index| *index, count);
+            let mut sorted = indices.clone();
+            sorted.sort_unstable();
+            let whole = sorted == (0..count).collect::<Vec<_>>();
+            prop_assert_eq!(ordered.is_ok(), whole);
+            if whole {
+                prop_assert_eq!(ordered.unwrap(), sorted);
+            }
+        }
+    }
+
+    #[test]
+    fn a_missing_stop_reason_is_not_a_null_one() {
+        #[derive(Deserialize)]
+        struct Choice {
+            #[serde(default)]
+            stop_reason: StopReason,
+        }
+        let check = |text: &str, expected: &StopReason| {
+            assert_eq!(&serde_json::from_str::<Choice>(text).unwrap().stop_reason, expected, "{text}");
+        };
+        check("{}", &StopReason::Missing);
+        check(r#"{"stop_reason": null}"#, &StopReason::Null);
+        check(r#"{"stop_reason": 7}"#, &StopReason::Token(7));
+        check(r#"{"stop_reason": "\n\n"}"#, &StopReason::Text("\n\n".to_owned()));
+        assert!(serde_json::from_str::<Choice>(r#"{"stop_reason": 1.5}"#).is_err());
+    }
+}

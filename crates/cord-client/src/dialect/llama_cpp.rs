@@ -240,7 +240,7 @@ pub(super) async fn draw(caller: &Caller, draw: &Draw<'_>) -> Result<Drawn, Clie
 /// One request a token, biased so that no other can be drawn. The value reported is the one before the bias, and only one
 /// token is evaluated in each.
 pub(super) async fn score(caller: &Caller, prompt: &[u32], continuation: &[u32]) -> Result<Vec<f64>, ClientError> {
-    let one = async |index: usize| {
+    let one = |index: usize| async move {
         let token = continuation[index];
         let prefix = [prompt, &continuation[..index]].concat();
         let request = Request { logit_bias: vec![(token, BIAS)], ..request(&prefix) };

@@ -1,6 +1,7 @@
 //! vLLM.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
@@ -200,35 +201,48 @@ pub(super) async fn score_selected(
     prompt: &[u32],
     continuation: &[u32],
 ) -> Result<Vec<f64>, ClientError> {
-    let chunk = async |start: usize, ids: &[u32]| {
-        let prefix = |offset: usize| [prompt, &continuation[..start + offset]].concat();
-        let prompts: Vec<Vec<u32>> = (0..ids.len()).map(prefix).collect();
-        let lengths: usize = prompts.iter().map(Vec::len).sum();
-        let mut wanted = ids.to_vec();
-        wanted.sort_unstable();
-        wanted.dedup();
-        let request = Request { logprob_token_ids: Some(&wanted), ..greedy(model, Prompt::Many(prompts)) };
-        let reply: Reply<Completion> = caller.ask(PATH, &request).await?;
-        let endpoint = reply.endpoint().to_owned();
-        same_model(&endpoint, model, Some(&reply.value.model))?;
-        same_count(&endpoint, "prompt tokens read", lengths as u64, reply.value.usage.prompt_tokens)?;
-        reply.spent(reply.value.usage.physical());
-        let choices = in_order(&endpoint, reply.value.choices, |choice| choice.index, ids.len())?;
-        let value = |(offset, choice): (usize, &Choice)| {
-            let name = format!("token_id:{}", ids[offset]);
-            let top = choice.logprobs.as_ref().map(|logprobs| logprobs.top(0)).unwrap_or_default();
-            let raw = top.into_iter().find(|(given, _)| *given == name).map_or(RawLogprob::Missing, |(_, raw)| raw);
-            raw.checked(&endpoint, start + offset)
-        };
-        choices.iter().enumerate().map(value).collect::<Result<Vec<f64>, ClientError>>()
+    let chunk = |start: usize| {
+        let range = start..continuation.len().min(start + MOST_IDS);
+        score_chunk(caller, model, prompt, continuation, range)
     };
+    if continuation.is_empty() {
+        return Ok(Vec::new());
+    }
     // The first chunk's prefix is then in the cache for the others.
-    let mut chunks = continuation.chunks(MOST_IDS).enumerate();
-    let Some((_, first)) = chunks.next() else { return Ok(Vec::new()) };
-    let mut values = chunk(0, first).await?;
-    let rest = try_join_all(chunks.map(|(index, ids)| chunk(index * MOST_IDS, ids))).await?;
-    values.extend(rest.into_iter().flatten());
+    let mut values = chunk(0).await?;
+    let rest = (MOST_IDS..continuation.len()).step_by(MOST_IDS).map(chunk);
+    values.extend(try_join_all(rest).await?.into_iter().flatten());
     Ok(values)
+}
+
+async fn score_chunk(
+    caller: &Caller,
+    model: &str,
+    prompt: &[u32],
+    continuation: &[u32],
+    range: Range<usize>,
+) -> Result<Vec<f64>, ClientError> {
+    let prefix = |place: usize| [prompt, &continuation[..place]].concat();
+    let prompts: Vec<Vec<u32>> = range.clone().map(prefix).collect();
+    let lengths: usize = prompts.iter().map(Vec::len).sum();
+    let ids = &continuation[range.clone()];
+    let mut wanted = ids.to_vec();
+    wanted.sort_unstable();
+    wanted.dedup();
+    let request = Request { logprob_token_ids: Some(&wanted), ..greedy(model, Prompt::Many(prompts)) };
+    let reply: Reply<Completion> = caller.ask(PATH, &request).await?;
+    let endpoint = reply.endpoint().to_owned();
+    same_model(&endpoint, model, Some(&reply.value.model))?;
+    same_count(&endpoint, "prompt tokens read", lengths as u64, reply.value.usage.prompt_tokens)?;
+    reply.spent(reply.value.usage.physical());
+    let choices = in_order(&endpoint, reply.value.choices, |choice| choice.index, ids.len())?;
+    let value = |(place, choice): (usize, &Choice)| {
+        let name = format!("token_id:{}", continuation[place]);
+        let top = choice.logprobs.as_ref().map(|logprobs| logprobs.top(0)).unwrap_or_default();
+        let raw = top.into_iter().find(|(given, _)| *given == name).map_or(RawLogprob::Missing, |(_, raw)| raw);
+        raw.checked(&endpoint, place)
+    };
+    range.zip(&choices).map(value).collect()
 }
 
 /// One request a token, which may draw that token only. vLLM reports the value from before the mask.
@@ -238,7 +252,7 @@ pub(super) async fn score_allowed(
     prompt: &[u32],
     continuation: &[u32],
 ) -> Result<Vec<f64>, ClientError> {
-    let one = async |index: usize| {
+    let one = |index: usize| async move {
         let token = continuation[index];
         let prefix = [prompt, &continuation[..index]].concat();
         let request = Request { allowed_token_ids: Some([token]), ..greedy(model, Prompt::One(&prefix)) };
@@ -287,9 +301,9 @@ pub(super) async fn score_prompt(
 }
 
 /// One request for each place: the first alone, so that its prefix is in the cache for the others.
-pub(super) async fn one_then_all(
+pub(super) async fn one_then_all<F: Future<Output = Result<f64, ClientError>>>(
     count: usize,
-    one: impl AsyncFn(usize) -> Result<f64, ClientError>,
+    one: impl Fn(usize) -> F,
 ) -> Result<Vec<f64>, ClientError> {
     if count == 0 {
         return Ok(Vec::new());
