@@ -286,7 +286,7 @@ impl Caller {
         taken: &AtomicUsize,
     ) -> Result<Reply<T>, ClientError> {
         let Dispatch { pool, settings, .. } = &*self.dispatch;
-        let lease = pool.lease(self.prefix, avoid, self.pin, patience).await?;
+        let lease = pool.lease(self.prefix, avoid, self.pin, patience).await;
         taken.store(lease.index(), Ordering::Relaxed);
         let counters = &lease.endpoint().counters;
         Counters::add(&counters.sent);

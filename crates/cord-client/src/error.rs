@@ -261,9 +261,11 @@ impl ClientError {
                 ModelError::Reply { model, expected: "a server that can be trusted".to_owned(), given: said }
             }
             Self::Overdue { after, .. } => ModelError::Overdue { model, seconds: after.as_secs_f64() },
-            Self::GaveUp { last, .. } if matches!(*last, Self::Malformed { .. }) => {
-                ModelError::Reply { model, expected: "whole JSON".to_owned(), given: said }
-            }
+            Self::GaveUp { last, .. } if matches!(*last, Self::Malformed { .. }) => ModelError::Reply {
+                model,
+                expected: "whole replies".to_owned(),
+                given: format!("garbled ones: {said}"),
+            },
             Self::GaveUp { .. }
             | Self::Broken { .. }
             | Self::Failed { .. }

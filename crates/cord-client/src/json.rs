@@ -17,9 +17,9 @@ const EXCERPT: usize = 200;
 pub(crate) fn read<T: DeserializeOwned>(endpoint: &str, path: &str, body: &[u8]) -> Result<T, ClientError> {
     let parsed = serde_json::from_slice(body).or_else(|error| match error.classify() {
         Category::Data => Err(error),
-        // Python's own writer says `NaN` and `Infinity`. They are made texts, so that the fault is told where the
+        // Python's own writer says `NaN` and `Infinity`. They are wrapped, so that the fault is told where the
         // number is used.
-        _ => match quoted_non_numbers(body) {
+        _ => match wrapped_non_numbers(body) {
             Some(body) => serde_json::from_slice(&body),
             None => Err(error),
         },
@@ -66,8 +66,8 @@ pub(crate) fn message(body: &[u8]) -> String {
     })
 }
 
-/// The body with `NaN`, `Infinity` and `-Infinity` in quotes; nothing where it has none outside its texts.
-fn quoted_non_numbers(body: &[u8]) -> Option<Vec<u8>> {
+/// The body with `NaN`, `Infinity` and `-Infinity` as objects, which nothing but a log-probability is read from; nothing where it has none outside its texts.
+fn wrapped_non_numbers(body: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(body.len() + 16);
     let mut rest = body;
     let mut quoted = false;
@@ -75,7 +75,7 @@ fn quoted_non_numbers(body: &[u8]) -> Option<Vec<u8>> {
     while let Some((&byte, after)) = rest.split_first() {
         if !quoted && let Some(word) = ["NaN", "Infinity", "-Infinity"].iter().find(|w| rest.starts_with(w.as_bytes()))
         {
-            out.extend(format!("\"{word}\"").bytes());
+            out.extend(format!("{{\"{word}\":null}}").bytes());
             rest = &rest[word.len()..];
             found = true;
             continue;
@@ -109,6 +109,7 @@ impl<'de> Deserialize<'de> for RawLogprob {
             Value::Null => Ok(Self::Missing),
             Value::Number(number) => Ok(Self::Number(number.as_f64().unwrap_or(f64::NAN))),
             Value::String(text) => Ok(Self::Text(text)),
+            Value::Object(map) if map.len() == 1 => Ok(Self::Text(map.keys().cloned().collect())),
             other => Err(D::Error::custom(format!("expected a log-probability, got `{other}`"))),
         }
     }
@@ -157,7 +158,7 @@ mod tests {
         check("1e-7", Ok(0.0));
         check("0.5", Err("`0.5`"));
         check("-9999.0", Err("`-9999`, which stands for -inf"));
-        check("-3.4028234663852886e+38", Err("`-340282346638528860000000000000000000000`, which stands for -inf"));
+        check("-1e+38", Err("`-100000000000000000000000000000000000000`, which stands for -inf"));
         check("null", Err("none"));
         check("NaN", Err("`NaN`"));
         check("-Infinity", Err("`-Infinity`"));
@@ -180,7 +181,7 @@ mod tests {
         #[test]
         fn texts_that_spell_a_non_number_are_left_alone(text in r#"[NaInfity"\\, -]{0,20}"#) {
             let body = serde_json::json!([text, {text.clone(): 1}]).to_string();
-            proptest::prop_assert_eq!(quoted_non_numbers(body.as_bytes()), None);
+            proptest::prop_assert_eq!(wrapped_non_numbers(body.as_bytes()), None);
         }
     }
 

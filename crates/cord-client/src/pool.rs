@@ -48,7 +48,6 @@ struct State {
     /// Is the one request under way that decides whether it comes back?
     trial: bool,
     quiet_until: Option<Instant>,
-    last: Option<ClientError>,
 }
 
 /// All endpoints of one model.
@@ -75,8 +74,8 @@ struct Place {
 enum Blocked {
     /// One asked to be left alone; nothing is wrong.
     Quiet(Instant),
-    /// All are out of rotation.
-    Out(Instant, ClientError),
+    /// All are out of rotation; this one comes back first.
+    Out(Instant, usize),
 }
 
 impl Pool {
@@ -100,36 +99,38 @@ impl Pool {
     /// and not when a permit falls free: under load the second would scatter a prefix over all caches. A request whose
     /// endpoint leaves the rotation while it waits chooses again.
     ///
-    /// Where all endpoints are out of rotation, the wait ends after `patience` with the fault of one of them.
+    /// Where all endpoints are out of rotation, one is asked all the same after `patience`: every try that is counted is sent.
     pub(crate) async fn lease(
         self: &Arc<Self>,
         prefix: Digest,
         avoid: Option<usize>,
         pin: Option<usize>,
         patience: Duration,
-    ) -> Result<Lease, ClientError> {
+    ) -> Lease {
         let give_up = Instant::now() + patience;
         loop {
             let chosen = match pin {
                 Some(index) => Ok(self.take_place(index)),
                 None => self.choose(prefix, avoid),
             };
-            match chosen {
-                Ok(place) => {
-                    let endpoint = &self.endpoints[place.index];
-                    let left = pin!(endpoint.left.notified());
-                    if let Either::Left((permit, _)) =
-                        select(pin!(endpoint.permits.clone().acquire_owned()), left).await
-                    {
-                        return Ok(Lease { place, _permit: permit.expect("no one closes the semaphore") });
+            let place = match chosen {
+                Ok(place) => place,
+                Err(Blocked::Quiet(until)) => {
+                    tokio::time::sleep_until(until).await;
+                    continue;
+                }
+                Err(Blocked::Out(until, index)) => {
+                    tokio::time::sleep_until(until.min(give_up)).await;
+                    if Instant::now() < give_up {
+                        continue;
                     }
+                    self.take_place(index)
                 }
-                Err(Blocked::Quiet(until)) => tokio::time::sleep_until(until).await,
-                Err(Blocked::Out(until, _)) if until <= give_up => tokio::time::sleep_until(until).await,
-                Err(Blocked::Out(_, last)) => {
-                    tokio::time::sleep_until(give_up).await;
-                    return Err(last);
-                }
+            };
+            let endpoint = &self.endpoints[place.index];
+            let left = pin!(endpoint.left.notified());
+            if let Either::Left((permit, _)) = select(pin!(endpoint.permits.clone().acquire_owned()), left).await {
+                return Lease { place, _permit: permit.expect("no one closes the semaphore") };
             }
         }
     }
@@ -149,7 +150,7 @@ impl Pool {
         let mut blocked: Option<Blocked> = None;
         for (index, endpoint) in self.endpoints.iter().enumerate() {
             let state = endpoint.state();
-            match state.blocked(now) {
+            match state.blocked(now, index) {
                 None => open.push((index, state.assigned)),
                 Some(other) => blocked = Some(sooner(blocked, other)),
             }
@@ -216,15 +217,15 @@ impl Lease {
             return;
         }
         state.failures += 1;
-        state.last = Some(fault.clone());
-        if state.failures >= FAILURES || self.place.trial {
-            if state.out_until.is_none() || self.place.trial {
-                state.outages += 1;
-                Counters::add(&endpoint.counters.outages);
-            }
-            let probation = FIRST_PROBATION.saturating_mul(2u32.saturating_pow(state.outages.saturating_sub(1)));
-            state.out_until = Some(Instant::now() + probation.min(LAST_PROBATION));
-            state.trial = false;
+        let now = Instant::now();
+        // Requests that were under way when it left the rotation say nothing new.
+        let is_in = state.out_until.is_none_or(|until| until <= now);
+        if is_in && (state.failures >= FAILURES || self.place.trial) {
+            state.outages += 1;
+            state.failures = 0;
+            Counters::add(&endpoint.counters.outages);
+            let probation = FIRST_PROBATION.saturating_mul(2u32.saturating_pow(state.outages - 1));
+            state.out_until = Some(now + probation.min(LAST_PROBATION));
             drop(state);
             endpoint.left.notify_waiters();
         }
@@ -253,13 +254,12 @@ impl Endpoint {
 }
 
 impl State {
-    fn blocked(&self, now: Instant) -> Option<Blocked> {
+    fn blocked(&self, now: Instant, index: usize) -> Option<Blocked> {
         if let Some(until) = self.out_until
             && (until > now || self.trial)
         {
-            let last = self.last.clone().unwrap_or(ClientError::Network { reason: "out of rotation".to_owned() });
             // A trial under way says soon how it went.
-            return Some(Blocked::Out(until.max(now + Duration::from_millis(50)), last));
+            return Some(Blocked::Out(until.max(now + Duration::from_millis(50)), index));
         }
         self.quiet_until.filter(|until| *until > now).map(Blocked::Quiet)
     }
@@ -303,7 +303,7 @@ mod tests {
     }
 
     async fn lease(pool: &Arc<Pool>, prefix: u64) -> Lease {
-        pool.lease(Digest::of_bytes(&prefix.to_le_bytes()), None, None, Duration::ZERO).await.unwrap()
+        pool.lease(Digest::of_bytes(&prefix.to_le_bytes()), None, None, Duration::ZERO).await
     }
 
     #[test]
@@ -329,24 +329,46 @@ mod tests {
     #[test]
     fn an_endpoint_that_fails_thrice_sits_out_a_probation_that_doubles() {
         run(async {
-            let pool = pool(1);
-            let fault = ClientError::broken("http://gpu0", "no connection");
+            let pool = pool(2);
+            let fault = ClientError::broken("http://gpu", "no connection");
             let most = Duration::from_secs(60);
+            let wait = async |millis| tokio::time::sleep(Duration::from_millis(millis)).await;
+            let home = lease(&pool, 1).await.index();
             for _ in 0..3 {
                 lease(&pool, 1).await.failed(&fault, most);
             }
-            let out = |patience| pool.lease(Digest::of_bytes(b"p"), None, None, Duration::from_millis(patience));
-            assert_eq!(out(200).await.err(), Some(fault.clone()));
-            // After its probation one request is let through; others wait for its fate.
-            let trial = out(900).await.unwrap();
-            assert!(out(200).await.is_err());
+            assert_ne!(lease(&pool, 1).await.index(), home);
+            wait(1050).await;
+            // After its probation one request is let through; others go elsewhere until its fate is known.
+            let trial = lease(&pool, 1).await;
+            assert_eq!(trial.index(), home);
+            assert_ne!(lease(&pool, 1).await.index(), home);
             trial.failed(&fault, most);
             drop(trial);
-            assert!(out(1500).await.is_err());
-            let trial = out(600).await.unwrap();
+            wait(1500).await;
+            assert_ne!(lease(&pool, 1).await.index(), home);
+            wait(550).await;
+            let trial = lease(&pool, 1).await;
+            assert_eq!(trial.index(), home);
             trial.succeeded();
             drop(trial);
-            assert!(out(0).await.is_ok() && out(0).await.is_ok());
+            assert_eq!(lease(&pool, 1).await.index(), home);
+            assert_eq!(pool.endpoints[home].counters.read("").outages, 2);
+        });
+    }
+
+    #[test]
+    fn a_lone_endpoint_is_asked_all_the_same_after_some_patience() {
+        run(async {
+            let pool = pool(1);
+            let fault = ClientError::broken("http://gpu0", "no connection");
+            for _ in 0..3 {
+                lease(&pool, 1).await.failed(&fault, Duration::from_secs(60));
+            }
+            let begun = Instant::now();
+            pool.lease(Digest::of_bytes(b"p"), None, None, Duration::from_millis(80)).await;
+            let waited = begun.elapsed().as_millis();
+            assert!((80..900).contains(&waited), "{waited}");
         });
     }
 

@@ -34,8 +34,9 @@ const TOLERANCE: f64 = 0.1;
 const HOT: f64 = 2.0;
 /// Draws at that temperature: a likely token shows no difference.
 const HOT_DRAWS: u32 = 4;
-/// Letters, digits, spaces, line breaks, LaTeX, an accent, another script, a character outside the basic plane.
-const SAMPLES: [&str; 3] = [
+/// Prose, letters, digits, spaces, line breaks, LaTeX, an accent, another script, a character outside the basic plane.
+const SAMPLES: [&str; 4] = [
+    "Let us begin by thinking about the problem.\n\nSo the answer, using the rule above, is something like forty-two.",
     "Step 3: 12 × 7 = 84, so\n\n  x^2 + 17x − 1000 = 0.\n",
     "\\boxed{\\frac{1}{2}} naïve 数学 🧮\t\tend",
     "    if x:\r\n        return \"don't\"  # 3.14159",
@@ -244,6 +245,18 @@ impl Probe<'_> {
                 }
                 Err(fault) => return Err(fault),
             };
+            // A likely token's value may be told without being asked for.
+            let rival = match form.score(&self.caller, model, prompt, &[self.rival(tokens)]).await {
+                Ok(values) => values[0],
+                Err(ClientError::Logprob { given, .. }) if given != "none" => f64::NEG_INFINITY,
+                Err(
+                    fault @ (ClientError::Rejected { .. } | ClientError::Reply { .. } | ClientError::Logprob { .. }),
+                ) => {
+                    unheeded.push(format!("{form}: {fault}"));
+                    continue;
+                }
+                Err(fault) => return Err(fault),
+            };
             let hint = self.raw_hint();
             if let Some(drawn) = &known.logprobs {
                 for (index, (scored, drawn)) in whole.iter().zip(drawn).enumerate() {
@@ -264,7 +277,7 @@ impl Probe<'_> {
                     }
                 }
             }
-            self.rival(*form, prompt, tokens, whole[0]).await?;
+            self.no_rival(whole[0], rival)?;
             return Ok(Some(*form));
         }
         match self.identity.dialect {
@@ -278,16 +291,14 @@ impl Probe<'_> {
         }
     }
 
+    /// A token that is not the most likely one: an end of the turn, which would be no part of the greedy text.
+    fn rival(&self, tokens: &[u32]) -> u32 {
+        let other = self.renderer.eos_ids().iter().chain(tokens).find(|id| **id != tokens[0]);
+        *other.expect("the end of the turn is no part of a greedy text before its end")
+    }
+
     /// Two tokens in one place can't both be all but certain, as they seem to be after a mask or a bias.
-    async fn rival(&self, form: ScoreForm, prompt: &[u32], tokens: &[u32], best: f64) -> Result<(), ClientError> {
-        let rival = tokens.iter().copied().find(|id| *id != tokens[0]);
-        let Some(rival) = rival.or_else(|| self.renderer.eos_ids().first().copied()) else { return Ok(()) };
-        let other = match form.score(&self.caller, &self.identity.model, prompt, &[rival]).await {
-            Ok(values) => values[0],
-            // So unlikely that it has no number: there is nothing to add.
-            Err(ClientError::Logprob { .. }) => return Ok(()),
-            Err(fault) => return Err(fault),
-        };
+    fn no_rival(&self, best: f64, other: f64) -> Result<(), ClientError> {
         let sum = best.exp() + other.exp();
         if sum <= 1.0 + 1e-2 {
             return Ok(());

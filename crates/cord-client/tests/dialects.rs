@@ -33,7 +33,7 @@ fn texts_are_cut_as_in_process() {
                 None => assert_eq!(kind, Kind::LlamaCpp, "round {round}"),
             }
         }
-        assert!(endings.len() == 3 && endings.values().all(|count| *count >= 5), "{kind:?}: {endings:?}");
+        assert!(endings.len() == 3 && endings.values().all(|count| *count >= 3), "{kind:?}: {endings:?}");
     }
 }
 
@@ -42,22 +42,24 @@ fn scores_are_the_models_own() {
     for kind in KINDS {
         let served = Served::new(kind);
         let (server, model) = opened(served.clone());
+        let mut lengths = Vec::new();
         for continuation in ["4", "42}", "the answer is 42.\n\nSo it is the thing, naïve as it is: 1, 2, 3, 4, 5"] {
             let request = score("what?", continuation);
             let given = loglikelihood(&model, request.clone()).unwrap();
             let expected = reference_score(&served, &request);
             assert_eq!(given.len(), expected.len());
+            lengths.push(given.len());
             for (index, (given, expected)) in given.iter().zip(&expected).enumerate() {
                 assert!((given.logprob - expected).abs() < 1e-9, "{kind:?} {continuation:?} token {index}");
             }
             let ids: Vec<u32> = given.iter().map(|token| token.token).collect();
             assert_eq!(ids, world::renderer().continuation_ids(continuation).unwrap());
         }
-        // 1, 3 and 66 tokens: the ways differ in how many requests that takes.
+        // The ways differ in how many requests they take.
         let requests = match kind {
-            Kind::Vllm => 1 + 1 + 4,
-            Kind::Sglang => 3,
-            Kind::LlamaCpp => 1 + 3 + 66,
+            Kind::Vllm => lengths.iter().map(|length| length.div_ceil(20)).sum(),
+            Kind::Sglang => lengths.len(),
+            Kind::LlamaCpp => lengths.iter().sum::<usize>(),
             Kind::OpenAi => unreachable!(),
         };
         assert_eq!(server.counts().posts, requests, "{kind:?}");

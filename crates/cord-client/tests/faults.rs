@@ -123,14 +123,10 @@ fn a_prompt_that_does_not_fit_is_never_sent() {
     }
 }
 
-/// Where a dialect's reply holds the scored log-probability of a token.
-fn scored(kind: Kind, reply: &mut Value, index: usize) -> &mut Value {
+/// Where a dialect's reply holds the scored log-probability of a token at a place.
+fn scored(kind: Kind, reply: &mut Value, index: usize, id: u32) -> &mut Value {
     match kind {
-        Kind::Vllm => {
-            let entry = reply["choices"][index]["logprobs"]["top_logprobs"][0].as_object_mut().unwrap();
-            // The first is the drawn token's own; the wanted one came last.
-            entry.iter_mut().next_back().unwrap().1
-        }
+        Kind::Vllm => &mut reply["choices"][index]["logprobs"]["top_logprobs"][0][format!("token_id:{id}")],
         Kind::Sglang => &mut reply["meta_info"]["input_token_logprobs"][index + 1][0],
         Kind::LlamaCpp => &mut reply["completion_probabilities"][0]["logprob"],
         Kind::OpenAi => unreachable!(),
@@ -143,11 +139,9 @@ fn a_value_that_is_no_log_probability_names_its_token() {
         for kind in KINDS {
             let (server, model) = opened(Served::new(kind));
             let value = value.clone();
-            server.script(move |seen| {
+            server.script(move |_| {
                 let value = value.clone();
-                // llama.cpp is asked for each token on its own; the fourth prompt is the longest by then.
-                let wanted = kind != Kind::LlamaCpp || seen.nth == 0;
-                wanted.then(|| Fault::edit(move |reply| *scored(kind, reply, 0) = value.clone()))
+                Some(Fault::edit(move |reply| *scored(kind, reply, 0, 52) = value.clone()))
             });
             let error = loglikelihood(&model, score("what?", "4")).unwrap_err();
             let ModelError::NotFinite { given, index: 0, .. } = &error else { panic!("{kind:?} {name}: {error}") };
@@ -169,7 +163,7 @@ fn a_bare_nan_is_no_malformed_reply_but_a_fault_of_its_token() {
         server.script(move |_| {
             Some(Fault::Rewrite(std::sync::Arc::new(move |text| {
                 let mut reply: Value = serde_json::from_str(&text).unwrap();
-                *scored(kind, &mut reply, 0) = json!("here");
+                *scored(kind, &mut reply, 0, 52) = json!("here");
                 reply.to_string().replace("\"here\"", "NaN")
             })))
         });
@@ -186,7 +180,7 @@ fn the_index_is_the_tokens_place_in_the_continuation() {
         server.script(move |seen| {
             let second = seen.body["logprob_token_ids"].is_null() || seen.nth == 1;
             let place = if kind == Kind::Vllm { index - 20 } else { index };
-            second.then(|| Fault::edit(move |reply| *scored(kind, reply, place) = Value::Null))
+            second.then(|| Fault::edit(move |reply| *scored(kind, reply, place, 120) = Value::Null))
         });
         let error = loglikelihood(&model, score("what?", "abcdefghijklmnopqrstuvwxyz")).unwrap_err();
         assert!(matches!(&error, ModelError::NotFinite { index: 23, .. }), "{kind:?}: {error}");
@@ -223,7 +217,15 @@ fn a_reply_that_contradicts_itself_is_refused() {
         assert_eq!(server.counts().posts, 1, "{kind:?} {name}");
     };
     let vllm = Kind::Vllm;
-    check(vllm, "another stop", |r| r["choices"][0]["stop_reason"] = json!("\n"), "as the tokens show");
+    check(
+        vllm,
+        "a stop string that is not there",
+        |r| {
+            r["choices"][0]["finish_reason"] = json!("stop");
+            r["choices"][0]["stop_reason"] = json!("\n\n");
+        },
+        "as the tokens show",
+    );
     check(vllm, "a stop for the budget", |r| r["choices"][0]["finish_reason"] = json!("stop"), "as the tokens show");
     check(vllm, "an abort", |r| r["choices"][0]["finish_reason"] = json!("abort"), "abort");
     check(vllm, "no log-probabilities", |r| r["choices"][0]["logprobs"] = Value::Null, "`logprobs`");
