@@ -112,7 +112,8 @@ pub(super) fn reported(served: &Served, context: &[u32], rules: &Rules) -> Vec<f
             }
         }
     }
-    let total = logits.iter().map(|x| x.exp()).sum::<f64>().ln();
+    let most = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let total = most + logits.iter().map(|x| (x - most).exp()).sum::<f64>().ln();
     logits.into_iter().map(|x| (x - total).max(-9999.0)).collect()
 }
 
