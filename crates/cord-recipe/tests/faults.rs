@@ -77,7 +77,7 @@ benchmarks = []
      6 | [models.adder]
        |         ^^^^^
 
-    cord.toml:7:1: expected one of the keys `hub`, `path`, `revision`, `sampling`, `scratch` in `models.adder`, got `pth`
+    cord.toml:7:1: expected one of the keys `hub`, `path`, `revision`, `sampling`, `scratch`, `server` in `models.adder`, got `pth`
        |
      7 | pth = "models/adder"
        | ^^^
