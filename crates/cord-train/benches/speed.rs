@@ -19,7 +19,7 @@ use std::time::Instant;
 use burn::tensor::{Int, Tensor, TensorData};
 use clap::{Parser, ValueEnum};
 use cord_core::{Finish, Sampling, Seed};
-use cord_lm::{DecodeRequest, DeviceSpec, LmConfig, ParamMut, Transformer, decode, open_device};
+use cord_lm::{DecodeRequest, DeviceSpec, LmConfig, ParamMut, PrefixCache, Transformer, decode, open_device};
 use cord_text::Renderer;
 use cord_train::{
     AdamWConfig, Example, LengthPolicy, RunLength, Schedule, ScheduleKind, StepReport, TrainSettings, train,
@@ -211,7 +211,7 @@ fn parity(model: &Transformer, shape: &Shape, arguments: &Arguments, threads: us
         let renderer = numbered_words(vocab, folder.path());
         silence_end(&mut model, &renderer);
         let requests = decode_requests(&shape.decode, shape.decode.batches[0], vocab);
-        let replies = decode(&model, &renderer, "parity", &requests);
+        let replies = decode(&model, &mut PrefixCache::new(0), &renderer, "parity", &requests);
         replies.into_iter().map(|reply| reply.expect("decoding goes on").text).collect()
     };
     let (ours, theirs) = (logits(model), logits(&reference));
@@ -256,7 +256,7 @@ fn measure_decoding(mut model: Transformer, work: &DecodeWork, batch: usize) -> 
             cpu = cpu_seconds();
         }
         let begun = Instant::now();
-        let replies = decode(&model, &renderer, "speed", &requests);
+        let replies = decode(&model, &mut PrefixCache::new(0), &renderer, "speed", &requests);
         seconds.push(begun.elapsed().as_secs_f64());
         for reply in replies {
             let reply = reply.expect("decoding goes on");
