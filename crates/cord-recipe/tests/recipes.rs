@@ -4,8 +4,8 @@ use std::path::Path;
 
 use cord_core::Sampling;
 use cord_recipe::{
-    Column, DataSource, Device, EvalMetric, Recipe, RecipeError, Schedule, Search, StageKind, TrainData, TrainLength,
-    default_prompt,
+    Column, DataSource, Device, EvalMetric, GpuPrice, Price, Recipe, RecipeError, Schedule, Search, StageKind,
+    TokenPrice, TrainData, TrainLength, default_prompt,
 };
 
 const MINI: &str = include_str!("recipes/mini-cord.toml");
@@ -135,4 +135,20 @@ fn settings_are_written_as_they_are_read() {
     assert_eq!(arm["models"]["multiplier"]["sampling"]["top-p"], 0.95);
     assert_eq!(serde_json::to_value(&recipe.run).unwrap()["device"], "cpu");
     assert_eq!(serde_json::to_value(&recipe.table).unwrap()["columns"][2], "eval.mini/test");
+}
+
+#[test]
+fn a_price_is_by_token_or_by_gpu() {
+    let price = |overrides: &[&str]| read(MINI, overrides).unwrap().run.prices["adder"];
+    let tokens = TokenPrice { prompt: Some(0.5), cached: None, generated: Some(2.0), scored: None };
+    let by_token = ["run.prices.adder.prompt=0.5", "run.prices.adder.generated=2"];
+    assert_eq!(price(&by_token), Price::Tokens(tokens));
+    let by_gpu = ["run.prices.adder.gpu-hour=2.5", "run.prices.adder.gpus=8"];
+    assert_eq!(price(&by_gpu), Price::Gpus(GpuPrice { gpu_hour: 2.5, gpus: 8 }));
+    assert_eq!(price(&by_gpu[..1]), Price::Gpus(GpuPrice { gpu_hour: 2.5, gpus: 1 }));
+    let refused = |overrides: &[&str]| read(MINI, overrides).unwrap_err().to_string();
+    insta::assert_snapshot!(refused(&["run.prices.addr.generated=1"]), @"");
+    insta::assert_snapshot!(refused(&["run.prices.adder.generated=1", "run.prices.adder.gpu-hour=1"]), @"");
+    insta::assert_snapshot!(refused(&["run.prices.adder.gpus=2"]), @"");
+    insta::assert_snapshot!(refused(&["run.prices.adder.generated=-1", "run.remote=bucket"]), @"");
 }
