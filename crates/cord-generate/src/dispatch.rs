@@ -139,8 +139,10 @@ impl<'a, P: Iterator<Item = Problem>> Dispatch<'a, P> {
                     self.ask(lane, rank.place, task);
                 }
             }
-            // Every problem begins with its teachers: while all of them have enough to do, it would only wait.
-            let idle = self.lane_of.iter().any(|lane| self.has_room(*lane));
+            // Every problem begins with its teachers: while all of them have enough to do, it would only wait. And while the
+            // scorer is behind, teachers that idle are no reason to bring it more.
+            let behind = self.lanes.last().is_some_and(|scorer| !scorer.waiting.is_empty());
+            let idle = !behind && self.lane_of.iter().any(|lane| self.has_room(*lane));
             if self.exhausted || self.active.len() >= self.drive.problems.get() || !idle {
                 return;
             }

@@ -147,8 +147,28 @@ fn a_price_is_by_token_or_by_gpu() {
     assert_eq!(price(&by_gpu), Price::Gpus(GpuPrice { gpu_hour: 2.5, gpus: 8 }));
     assert_eq!(price(&by_gpu[..1]), Price::Gpus(GpuPrice { gpu_hour: 2.5, gpus: 1 }));
     let refused = |overrides: &[&str]| read(MINI, overrides).unwrap_err().to_string();
-    insta::assert_snapshot!(refused(&["run.prices.addr.generated=1"]), @"");
-    insta::assert_snapshot!(refused(&["run.prices.adder.generated=1", "run.prices.adder.gpu-hour=1"]), @"");
-    insta::assert_snapshot!(refused(&["run.prices.adder.gpus=2"]), @"");
-    insta::assert_snapshot!(refused(&["run.prices.adder.generated=-1", "run.remote=bucket"]), @"");
+    insta::assert_snapshot!(refused(&["run.prices.addr.generated=1"]), @r"
+    `recipe.toml` has 1 fault
+
+    --set run.prices.addr.generated=1: expected a model that `[models]` defines as `run.prices.addr`, got `addr`
+      hint: did you mean `adder`?
+    ");
+    insta::assert_snapshot!(refused(&["run.prices.adder.generated=1", "run.prices.adder.gpu-hour=1"]), @r"
+    `recipe.toml` has 1 fault
+
+    --set run.prices.adder.generated=1: expected prices of tokens or of GPUs, got both
+      hint: remove `run.prices.adder.gpu-hour` or the prices of tokens
+    ");
+    insta::assert_snapshot!(refused(&["run.prices.adder.gpus=2"]), @r"
+    `recipe.toml` has 1 fault
+
+    --set run.prices.adder.gpus=2: expected a price of tokens (or of GPUs as `gpu-hour`) as `run.prices.adder.generated`, got nothing
+    ");
+    insta::assert_snapshot!(refused(&["run.prices.adder.generated=-1", "run.remote=bucket"]), @r"
+    `recipe.toml` has 2 faults
+
+    --set run.prices.adder.generated=-1: expected a number of at least 0 as `run.prices.adder.generated`, got `-1`
+
+    --set run.remote=bucket: expected `s3://<bucket>/<folder>` or `file:///<folder>` as `run.remote`, got `bucket`
+    ");
 }
