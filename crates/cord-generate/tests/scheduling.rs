@@ -178,8 +178,9 @@ fn finish(bench: &Bench, results: Vec<SearchResult>, most_held: usize) -> Run {
 /// The driver.
 fn driven(endpoints: usize, roles: Roles, problems: usize) -> Run {
     let bench = Bench::new(endpoints, roles);
-    // As many requests as the servers of one pool can take.
-    let requests = NonZeroUsize::new(bench.pools[0].1 * SERVER.batch).unwrap();
+    // What the servers of one pool can decode at once, and as much again to choose from: a request waits for the server that
+    // has its prefix, while others take what is new.
+    let requests = NonZeroUsize::new(2 * bench.pools[0].1 * SERVER.batch).unwrap();
     let drive = Drive { requests, ..Drive::at_once(NonZeroUsize::new(problems).unwrap()) };
     let (taken, mut held, mut results) = (AtomicUsize::new(0), 0, Vec::new());
     let source = (0..PROBLEMS).map(|number| {

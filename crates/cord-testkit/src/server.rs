@@ -93,8 +93,9 @@ impl Server {
         self.waiting.len() + usize::from(self.prefilling.is_some()) + self.decoding.len()
     }
 
-    pub(crate) fn is_full(&self) -> bool {
-        self.load() >= self.speed.batch
+    /// Does a whole batch wait?
+    pub(crate) fn is_behind(&self) -> bool {
+        self.load() >= 2 * self.speed.batch
     }
 
     pub(crate) fn known(&self, prompt: &[u8]) -> u64 {

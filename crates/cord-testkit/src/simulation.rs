@@ -55,7 +55,7 @@ impl Simulation {
 
     /// A model served by `endpoints` servers of one speed. What it replies is `model`'s; when is the servers'.
     ///
-    /// A request goes to the server that knows most of its prompt, if that one has room in its batch, and else to
+    /// A request goes to the server that knows most of its prompt, unless a whole batch waits there already, and else to
     /// the one with the least to do.
     pub fn serve(&self, model: Arc<dyn LanguageModel>, endpoints: usize, speed: Speed) -> Served {
         let mut world = self.world();
@@ -147,7 +147,7 @@ impl Served {
             world.requests += 1;
             let servers = &mut world.servers[self.servers.clone()];
             let (mut best, mut known) = (None, 0);
-            for (index, server) in servers.iter().enumerate().filter(|(_, server)| !server.is_full()) {
+            for (index, server) in servers.iter().enumerate().filter(|(_, server)| !server.is_behind()) {
                 let here = server.known(&prompt);
                 if here > known {
                     (best, known) = (Some(index), here);
