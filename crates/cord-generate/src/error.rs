@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt::{self, Write as _};
+use std::time::Duration;
 
 use cord_core::ModelError;
 
@@ -90,6 +91,14 @@ pub enum GenerateError {
         scorer: String,
         /// The gold answer.
         given: String,
+    },
+    /// The search took longer than it may.
+    #[error("expected a result within {} s, got none by depth {depth}", .limit.as_secs_f64())]
+    Deadline {
+        /// How long it may take.
+        limit: Duration,
+        /// How many steps stood before those that were being asked for.
+        depth: u32,
     },
     /// A reply bears a ticket that is not open: it was answered already, never issued, or is of the other kind.
     #[error("expected a reply to an open ticket, got one to `{0}`")]

@@ -27,6 +27,7 @@
 
 mod beam;
 mod board;
+mod dispatch;
 mod drive;
 mod error;
 mod ledger;
@@ -41,7 +42,7 @@ mod settings;
 mod training;
 mod whole;
 
-pub use drive::{Generator, Observer, Teacher};
+pub use drive::{Clock, Deadline, Drive, Generator, Interrupted, Observer, Solved, Teacher};
 pub use error::{GenerateError, SettingsFault};
 pub use ledger::SearchResult;
 pub use perplexity::{DEFAULT_CUE, PredictivePerplexity};

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use cord_core::{Candidate, Fate, Outcome, Problem, Seed, StepKind, TrajectoryEnd, Usage};
 use cord_generate::{
-    BeamSettings, CurationSettings, Generator, Observer, Scope, SearchResult, SearchSettings, SingleSettings,
+    BeamSettings, CurationSettings, Drive, Generator, Observer, Scope, SearchResult, SearchSettings, SingleSettings,
 };
 use cord_testkit::Turnstile;
 use futures::StreamExt;
@@ -228,8 +228,11 @@ proptest! {
         // The stream gives the same outcomes, in the order of their ends.
         let turnstile = Turnstile::new(Seed::root(order));
         let busy = generator(&world, &TEACHERS, settings(beam(2)), Some(&turnstile));
-        let streamed: Vec<_> =
-            turnstile.run(busy.stream(&problems, Seed::root(5), at_once(in_flight), &()).collect());
+        let requests = at_once(1 + key as usize % 4);
+        let drive = Drive { requests, ..Drive::at_once(at_once(in_flight)) };
+        let streamed = busy.drive(problems.iter().cloned(), Seed::root(5), drive).map(|solved| solved.unwrap().outcome);
+        let streamed: Vec<_> = turnstile.run(streamed.collect());
+        prop_assert!(turnstile.most_waiting() <= requests.get() * (TEACHERS.len() + 1));
         let by_problem = |outcomes: Vec<Outcome<SearchResult>>| -> BTreeMap<String, SearchResult> {
             outcomes.into_iter().filter_map(|outcome| match outcome {
                 Outcome::Done(result) => Some((result.problem.clone(), result)),

@@ -35,6 +35,10 @@ pub struct GenerateSettings {
     pub budget: Budget,
     /// Which final trajectories are trained on.
     pub keep: Keep,
+    /// The most seconds for one problem; one that takes longer fails. A clock decides then what is found, so a
+    /// deadline is part of the key, and one machine may solve what another gives up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<u32>,
 }
 
 /// How reasoning is cut into steps.
@@ -187,12 +191,13 @@ impl GenerateSettings {
         });
         let budget = fields.or("budget", Budget::default(), |field| field.table(|fields| Some(Budget::read(fields))));
         let keep = fields.or("keep", Keep::Complete, Field::word);
+        let deadline = fields.optional("deadline", Field::count);
         let lone = matches!(search, Some(Search::Single { trajectories: 1, .. }) | None);
         if !fields.has("scorer") && !lone {
             fields.missing("scorer", "a table with its `kind`, to choose among candidates by,");
         }
         fields.close();
-        Some(Self { teachers: teachers?, prompt, segmenter, scorer, search: search?, budget, keep })
+        Some(Self { teachers: teachers?, prompt, segmenter, scorer, search: search?, budget, keep, deadline })
     }
 }
 

@@ -63,14 +63,19 @@ fn generate(stage: &GenerateStage, known: &Identities) -> Value {
         Search::Beam { .. } => json!({ "reasoning": reasoning, "answer": answer, "step": step, "steps": steps }),
         Search::Curation { .. } | Search::Single { .. } => json!({ "reasoning": reasoning, "answer": answer }),
     };
-    json!({
+    let mut matter = json!({
         "teachers": teachers,
         "prompt": stage.prompt,
         "segmenter": stage.segmenter,
         "scorer": scorer,
         "search": stage.search,
         "budget": budget,
-    })
+    });
+    // Absent where none is given, as it was before there were deadlines.
+    if let Some(deadline) = stage.deadline {
+        matter["deadline"] = json!(deadline);
+    }
+    matter
 }
 
 fn train(stage: &TrainStage, known: &Identities) -> Value {

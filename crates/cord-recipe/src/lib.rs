@@ -27,10 +27,12 @@ mod model;
 mod overlay;
 mod place;
 mod plan;
+mod price;
 mod reader;
 mod recipe;
 mod render;
 mod run;
+mod shard;
 mod stage;
 mod table;
 mod train;
@@ -46,8 +48,10 @@ pub use generate::{
 pub use model::{Model, ModelSource, Scratch};
 pub use place::Location;
 pub use plan::{Identities, Needs, Plan};
+pub use price::{GpuPrice, Price, TokenPrice};
 pub use recipe::Recipe;
 pub use run::{Device, RunSettings};
+pub use shard::Shard;
 pub use stage::{
     BenchmarkStage, EvalStage, EvaluatedModel, GenerateStage, Input, NamedModel, ScorerModel, StageKind, StageSettings,
     StageSpec, TableRow, TableStage, Teacher, TrainStage,

@@ -239,6 +239,7 @@ fn generate_stage(arm: &Arm, settings: &GenerateSettings) -> GenerateStage {
         }),
         search: settings.search.clone(),
         budget: settings.budget,
+        deadline: settings.deadline,
     }
 }
 

@@ -169,6 +169,9 @@ pub struct GenerateStage {
     pub search: Search,
     /// How much may be written.
     pub budget: Budget,
+    /// The most seconds for one problem.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<u32>,
 }
 
 /// What a training stage does.

@@ -106,6 +106,7 @@ fn a_plan_lists_each_stage_once_after_its_inputs() {
 fn a_key_changes_with_what_matters_and_with_nothing_else() {
     let check = check_changes;
     check(&["run.device=cuda:0", "run.threads=7", "run.max-batch=3", "run.concurrency=1", "run.out=x"], &[]);
+    check(&["run.requests=9", "run.remote=s3://bucket/folder", "run.prices.adder.generated=2"], &[]);
     check(&["name=other", "description=other"], &[]);
     check(&["train.checkpoint-every=7"], &[]);
     check(&["table.title=other"], &[Table]);
@@ -115,6 +116,8 @@ fn a_key_changes_with_what_matters_and_with_nothing_else() {
     check(&["generate.keep=correct"], &[Train, Eval, Table]);
     check(&["problems.limit=7"], &[Problems, Generate, Train, Eval, Table]);
     check(&["generate.search.width=2"], &[Generate, Train, Eval, Table]);
+    // A clock decides what is found within a deadline.
+    check(&["generate.deadline=60"], &[Generate, Train, Eval, Table]);
     check(&["generate.budget.answer=9"], &[Generate, Train, Eval, Table]);
     check(&["models.base.sampling.temperature=1"], &[Eval, Table]);
     // The prompt of generation is the default of the other two.

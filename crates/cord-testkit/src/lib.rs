@@ -2,11 +2,18 @@
 //! whose tokens are bytes and which honours stop strings and budgets as a real one does, and a
 //! [`Turnstile`] which decides in what order replies arrive.
 //!
-//! Lacks, on purpose: an async runtime, a clock, a network. A test that needs delays says in which
-//! order replies arrive, not how long they take.
+//! Where it matters how long replies take, a [`Simulation`] has servers of stated speeds and a time of its own,
+//! which passes only when everybody waits: a day of eight GPUs takes seconds, and repeats to the nanosecond.
+//!
+//! Lacks, on purpose: an async runtime, a wall clock, a network.
 
+mod cache;
 mod scripted;
+mod server;
+mod simulation;
 mod turnstile;
 
 pub use scripted::{Call, Scripted, whisper};
+pub use server::{Busy, Speed};
+pub use simulation::{Served, Simulation};
 pub use turnstile::Turnstile;

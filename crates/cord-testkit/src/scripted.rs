@@ -44,7 +44,8 @@ pub struct Scripted {
     belief: Option<Box<Belief>>,
     failure: Option<Box<Failure>>,
     turnstile: Option<Turnstile>,
-    calls: Mutex<Vec<Call>>,
+    /// Absent where a run is too long to remember.
+    calls: Option<Mutex<Vec<Call>>>,
 }
 
 impl Scripted {
@@ -63,7 +64,7 @@ impl Scripted {
             belief: None,
             failure: None,
             turnstile: None,
-            calls: Mutex::new(Vec::new()),
+            calls: Some(Mutex::default()),
         }
     }
 
@@ -117,14 +118,27 @@ impl Scripted {
         self
     }
 
-    /// The requests so far, in the order in which they were made.
-    pub fn calls(&self) -> Vec<Call> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Makes it forget its requests: a run of millions would fill the memory with them.
+    #[must_use]
+    pub fn forgetful(mut self) -> Self {
+        self.calls = None;
+        self
     }
 
-    fn note(&self, call: Call) -> Result<(), ModelError> {
+    /// The requests so far, in the order in which they were made; none of a forgetful model's.
+    pub fn calls(&self) -> Vec<Call> {
+        self.calls.as_ref().map_or_else(Vec::new, |calls| calls.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    fn note(&self, call: impl FnOnce() -> Call) -> Result<(), ModelError> {
+        if self.failure.is_none() && self.calls.is_none() {
+            return Ok(());
+        }
+        let call = call();
         let failure = self.failure.as_ref().and_then(|failure| failure(&call));
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+        if let Some(calls) = &self.calls {
+            calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+        }
         failure.map_or(Ok(()), Err)
     }
 
@@ -200,7 +214,7 @@ impl LanguageModel for Scripted {
 
     fn generate(&self, request: GenerateRequest) -> BoxFuture<'_, Result<Generation, ModelError>> {
         Box::pin(async move {
-            let reply = self.note(Call::Generate(request.clone())).and_then(|()| self.write(&request));
+            let reply = self.note(|| Call::Generate(request.clone())).and_then(|()| self.write(&request));
             self.wait().await;
             reply
         })
@@ -208,7 +222,7 @@ impl LanguageModel for Scripted {
 
     fn loglikelihood(&self, request: ScoreRequest) -> BoxFuture<'_, Result<Vec<TokenLogprob>, ModelError>> {
         Box::pin(async move {
-            let reply = self.note(Call::Score(request.clone())).and_then(|()| self.judge(&request));
+            let reply = self.note(|| Call::Score(request.clone())).and_then(|()| self.judge(&request));
             self.wait().await;
             reply
         })
