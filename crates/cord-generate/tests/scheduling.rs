@@ -19,7 +19,7 @@ use cord_generate::{
     PredictivePerplexity, PromptTemplate, Reply, Scorer, Search, SearchPlan, SearchResult, SearchSettings, Segmenter,
     Solved, Teacher,
 };
-use cord_testkit::{Scripted, Served, Simulation, Speed, whisper};
+use cord_testkit::{Scripted, Simulated, Simulation, Speed, whisper};
 use futures::StreamExt;
 use futures::future::join_all;
 
@@ -67,7 +67,7 @@ enum Roles {
 
 struct Bench {
     simulation: Simulation,
-    pools: Vec<(Arc<Served>, usize)>,
+    pools: Vec<(Arc<Simulated>, usize)>,
     generator: Generator,
     scorer: Arc<dyn Scorer>,
 }
@@ -91,7 +91,7 @@ impl Bench {
             served
         };
         let teacher = |name: &'static str| Scripted::new(name).writing(move |request| script(name, request));
-        let (models, prover): (Vec<Arc<Served>>, Arc<Served>) = match roles {
+        let (models, prover): (Vec<Arc<Simulated>>, Arc<Simulated>) = match roles {
             Roles::Shared => {
                 // The teacher is told apart by its sampling: each has a top-k of its own.
                 let one = Scripted::new("one").believing(belief);
@@ -205,7 +205,7 @@ fn with_barriers(endpoints: usize, roles: Roles) -> Run {
     let problems: Vec<Problem> = (0..PROBLEMS).map(problem).collect();
     let seed = Seed::root(1).named("generate");
     let mut searches: Vec<Search> = problems.iter().map(|one| Search::new(one, plan.clone(), seed)).collect();
-    let models: Vec<Arc<Served>> = match roles {
+    let models: Vec<Arc<Simulated>> = match roles {
         Roles::Shared => vec![bench.pools[0].0.clone(); 3],
         Roles::Apart => bench.pools.iter().map(|(served, _)| served.clone()).collect(),
     };

@@ -7,13 +7,10 @@
 //!
 //! Lacks, on purpose: an async runtime, a wall clock, a network.
 
-mod cache;
 mod scripted;
-mod server;
 mod simulation;
 mod turnstile;
 
 pub use scripted::{Call, Scripted, whisper};
-pub use server::{Busy, Speed};
-pub use simulation::{Served, Simulation};
+pub use simulation::{Busy, Simulated, Simulation, Speed};
 pub use turnstile::Turnstile;

@@ -1,5 +1,8 @@
 //! A time that passes only when everybody waits, and the servers that work in it.
 
+mod cache;
+mod server;
+
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,8 +16,10 @@ use cord_core::{
 use futures::channel::oneshot;
 use futures::task::noop_waker_ref;
 
-use crate::cache::PrefixCache;
-use crate::server::{Busy, Job, Server, Speed};
+use self::cache::PrefixCache;
+use self::server::{Job, Server};
+
+pub use self::server::{Busy, Speed};
 
 /// Virtual time with servers in it.
 ///
@@ -57,12 +62,12 @@ impl Simulation {
     ///
     /// A request goes to the server that knows most of its prompt, unless a whole batch waits there already, and else to
     /// the one with the least to do.
-    pub fn serve(&self, model: Arc<dyn LanguageModel>, endpoints: usize, speed: Speed) -> Served {
+    pub fn serve(&self, model: Arc<dyn LanguageModel>, endpoints: usize, speed: Speed) -> Simulated {
         let mut world = self.world();
         let first = world.servers.len();
         world.servers.extend((0..endpoints).map(|_| Server::new(speed)));
         let ideal = Mutex::new((PrefixCache::new(u64::MAX), 0));
-        Served { model, simulation: self.clone(), servers: first..first + endpoints, ideal }
+        Simulated { model, simulation: self.clone(), servers: first..first + endpoints, ideal }
     }
 
     /// Ends after `time`.
@@ -118,7 +123,7 @@ impl World {
 }
 
 /// A model behind simulated servers.
-pub struct Served {
+pub struct Simulated {
     model: Arc<dyn LanguageModel>,
     simulation: Simulation,
     servers: std::ops::Range<usize>,
@@ -126,7 +131,7 @@ pub struct Served {
     ideal: Mutex<(PrefixCache, u64)>,
 }
 
-impl Served {
+impl Simulated {
     /// The least tokens that any servers would have prefilled for the same requests.
     pub fn least_prefilled(&self) -> u64 {
         self.ideal.lock().unwrap_or_else(PoisonError::into_inner).1
@@ -166,7 +171,7 @@ fn text(prompt: &Prompt) -> Vec<u8> {
     messages.chain([prompt.prefix.as_str()]).collect::<String>().into_bytes()
 }
 
-impl LanguageModel for Served {
+impl LanguageModel for Simulated {
     fn identity(&self) -> &ModelId {
         self.model.identity()
     }

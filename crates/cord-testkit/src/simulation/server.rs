@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use futures::channel::oneshot;
 
-use crate::cache::PrefixCache;
+use super::cache::PrefixCache;
 
 /// What a server can do. Times are in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
