@@ -85,6 +85,9 @@ pub(crate) fn folder(source: &ModelSource) -> Result<PathBuf> {
         ModelSource::Hub { name, .. } => {
             bail!("can't fetch `{name}` from the hub yet: download it and name its folder as `path`")
         }
+        ModelSource::Served { server, .. } => {
+            bail!("expected a model with weights here, got one behind `{}`", server.endpoints.join("`, `"))
+        }
         ModelSource::Scratch(_) => bail!("expected a model with weights, got one that is yet to be trained"),
     }
 }

@@ -4,12 +4,14 @@
 //! This crate has no IO, no async runtime, no tensor library and no clock. It holds values only, so
 //! that a search, a scorer or a table can be tested with plain data.
 
+mod chat;
 mod digest;
 mod model;
 mod problem;
 mod seed;
 mod trajectory;
 
+pub use chat::{ChatFinish, ChatModel, ChatReply, ChatRequest};
 pub use digest::{Digest, Digester};
 pub use model::{
     BoxFuture, Capabilities, Finish, GenerateRequest, Generation, LanguageModel, Message, ModelError, ModelId, Opening,

@@ -269,6 +269,42 @@ pub enum ModelError {
         /// What is known.
         reason: String,
     },
+    /// A server refused the credentials, or wants some.
+    #[error("`{model}`: expected credentials that the server accepts, got a refusal: {reason}")]
+    Denied {
+        /// The model's name.
+        model: String,
+        /// Where the key is taken from, and what the server said. Never the key.
+        reason: String,
+    },
+    /// A server's reply can't be trusted: it contradicts itself, lacks what was asked for, or is of another shape.
+    #[error("`{model}`: expected {expected}, got {given}")]
+    Reply {
+        /// The model's name.
+        model: String,
+        /// What the reply should hold.
+        expected: String,
+        /// What it holds.
+        given: String,
+    },
+    /// A server went on with another model than the one that was opened.
+    #[error("`{model}`: expected the server to go on with {expected}, got {given}")]
+    Changed {
+        /// The model's name.
+        model: String,
+        /// What was opened.
+        expected: String,
+        /// What answers now.
+        given: String,
+    },
+    /// There was no answer within the request's time.
+    #[error("`{model}`: expected an answer within {seconds} s, got none")]
+    Overdue {
+        /// The model's name.
+        model: String,
+        /// The time that the request had.
+        seconds: f64,
+    },
     /// The journal could not be read or written.
     #[error("the journal at `{path}` failed: {reason}")]
     Journal {

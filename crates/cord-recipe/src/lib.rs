@@ -45,7 +45,7 @@ pub use fault::{Fault, FaultKind, Faults, RecipeError};
 pub use generate::{
     AnswerBy, Budget, DEFAULT_CUE, Finished, GenerateSettings, Keep, Scorer, Search, Segmenter, default_prompt,
 };
-pub use model::{Model, ModelSource, Scratch};
+pub use model::{Model, ModelSource, Scratch, Server, ServerDialect, ServerHedge, ServerHedgeScope, TokenizerSource};
 pub use place::Location;
 pub use plan::{Identities, Needs, Plan};
 pub use price::{GpuPrice, Price, TokenPrice};

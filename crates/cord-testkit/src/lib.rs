@@ -5,12 +5,21 @@
 //! Where it matters how long replies take, a [`Simulation`] has servers of stated speeds and a time of its own,
 //! which passes only when everybody waits: a day of eight GPUs takes seconds, and repeats to the nanosecond.
 //!
-//! Lacks, on purpose: an async runtime, a wall clock, a network.
+//! A [`TestServer`] plays vLLM, SGLang, llama.cpp and plain OpenAI servers on a real socket, over a [`Hashed`] model whose
+//! log-probabilities are truly consistent, and fails where its script says.
+//!
+//! Lacks, on purpose: an async runtime. Only the server, whose subject is sockets, knows a wall clock and a network.
 
+mod hashed;
 mod scripted;
+mod server;
 mod simulation;
 mod turnstile;
+mod vocabulary;
 
+pub use hashed::{Hashed, Rules};
 pub use scripted::{Call, Scripted, whisper};
+pub use server::{Counts, Fault, Kind, Quirk, Seen, Served, TestServer};
 pub use simulation::{Busy, Simulated, Simulation, Speed};
 pub use turnstile::Turnstile;
+pub use vocabulary::{ByteVocabulary, Specials};

@@ -27,8 +27,10 @@ mod pretrained;
 mod renderer;
 mod template;
 mod training;
+mod turn;
 
 pub use decoder::Decoder;
 pub use error::TextError;
 pub use renderer::{Renderer, TrainingIds};
 pub use training::{TokenizerSpec, train_tokenizer};
+pub use turn::Turn;
