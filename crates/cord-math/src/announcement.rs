@@ -191,7 +191,7 @@ fn sentence(text: &str) -> &str {
     for (at, c) in text.char_indices() {
         let after = &text[at + c.len_utf8()..];
         let ends = match c {
-            '。' => true,
+            '。' | '।' => true,
             '.' | '!' | '?' => {
                 let before = text[..at].bytes().next_back();
                 // `(B). Since` ends; `p.m. on` and `B. 12` do not.

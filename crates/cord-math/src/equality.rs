@@ -60,16 +60,17 @@ pub(crate) fn equal_within(
     }
     let mut comparer = Comparer { order, fuel };
     let golds = readings(&gold, comparer.fuel)?;
-    let mut givens = readings(&given, comparer.fuel)?;
-    if let Some(rest) = without_choice(&given) {
-        givens.push(read(rest, 0, comparer.fuel)?);
-    }
+    let givens = readings(&given, comparer.fuel)?;
     for gold in &golds {
         for given in &givens {
             if let Some(ground) = comparer.same(gold, given, 0)? {
                 return Ok(Some(ground));
             }
         }
+    }
+    if let Some(rest) = without_choice(&given) {
+        let rest = read(rest, 0, comparer.fuel)?;
+        return Ok(comparer.same(&golds[0], &rest, 0)?.map(|_| Ground::Convention));
     }
     // `5 m` may be a product; beside a length it is one too.
     if let Some(unit) = lettered_unit(&given, comparer.fuel)?
@@ -94,7 +95,7 @@ fn by_form(gold: &[Token], given: &[Token]) -> Option<Option<Ground>> {
         // The small letter of `(b)` is a choice, a bare one may be a variable.
         let same = expected.letter == found.letter
             || (expected.marked && found.marked && expected.letter.eq_ignore_ascii_case(&found.letter));
-        if same || found.rest.is_empty() {
+        if same || found.rest.is_empty() || found.marked {
             return Some(same.then_some(Ground::Convention));
         }
     }

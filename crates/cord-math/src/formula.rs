@@ -260,6 +260,7 @@ impl<'a> Cursor<'a, '_> {
         let name = match word {
             "e" => return Ok(Some(Expression::Euler)),
             "i" => return Ok(Some(Expression::ImaginaryUnit)),
+            "DNE" => return Ok(None),
             // Points and segments: `AB`.
             _ if word.len() <= 4 && word.bytes().all(|b| b.is_ascii_uppercase()) => word,
             _ if word.chars().count() == 1 => word,

@@ -1,7 +1,7 @@
 //! From tokens to a value. What the grammar does not cover stays text; nothing is an error but the end of the
 //! fuel.
 
-use crate::expression::Expression;
+use crate::expression::{Expression, Function};
 use crate::formula::{Branch, MAX_DEPTH, in_base, parse};
 use crate::fuel::{Fuel, OutOfFuel};
 use crate::token::Token;
@@ -443,7 +443,10 @@ fn quantity(tokens: &[Token], depth: u32, fuel: &mut Fuel) -> Result<Option<Valu
 /// Where the number ends and its measure begins.
 fn measured_from(tokens: &[Token]) -> usize {
     if let [number @ .., last] = tokens {
-        if !number.is_empty() && (last.is_char('%') || last.is_command("degree")) {
+        // The degrees of `\sin 30^\circ` are its argument's.
+        let calls = |token: &Token| matches!(token, Token::Command(name) if Function::named(name).is_some());
+        let measures = last.is_char('%') || (last.is_command("degree") && !number.iter().any(calls));
+        if !number.is_empty() && measures {
             return number.len();
         }
     }

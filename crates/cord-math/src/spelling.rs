@@ -117,7 +117,7 @@ pub(crate) fn symbol(symbol: char) -> Option<Vec<Token>> {
         '，' | '、' => vec![Token::Comma { tight: false }],
         '：' | '∶' => vec![Token::Char(':')],
         '；' => vec![Token::Char(';')],
-        '。' => vec![Token::Char('.')],
+        '。' | '।' => vec![Token::Char('.')],
         '％' => vec![Token::Char('%')],
         '∣' => vec![Token::Char('|')],
         '’' | '‘' | '′' => vec![Token::Char('\'')],
@@ -204,7 +204,7 @@ const NAMES: &[&str] = &[
     "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "asin", "acos",
     "atan", "ln", "log", "lg", "exp", "sqrt", "cbrt", "pi", "theta", "alpha", "beta", "gamma", "delta", "epsilon",
     "lambda", "mu", "rho", "sigma", "tau", "phi", "omega", "infty", "infinity", "inf", "oo", "abs", "floor", "ceil",
-    "gcd", "lcm", "max", "min", "pm",
+    "gcd", "lcm", "max", "min",
 ];
 
 /// Is a run of letters a word rather than variables multiplied? `xy` and `abc` are variables; `cm`, `east`, `AB`

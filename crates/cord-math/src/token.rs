@@ -180,6 +180,15 @@ fn lex(text: &str) -> Vec<Lexeme> {
             ',' => out.push(Lexeme::Token(Token::Comma { tight: true })),
             '~' => out.push(Lexeme::Space),
             space if space.is_whitespace() => out.push(Lexeme::Space),
+            // `√25` takes the number whole, unlike `\sqrt25`.
+            '√' | '∛' if number_length(rest.trim_start()) > 0 => {
+                rest = rest.trim_start();
+                let (number, after) = rest.split_at(number_length(rest));
+                rest = after;
+                out.extend(symbol(first).into_iter().flatten().map(Lexeme::Token));
+                let group = [Token::Open, Token::Number(number.to_owned()), Token::Close];
+                out.extend(group.map(Lexeme::Token));
+            }
             other => match symbol(other) {
                 Some(tokens) => out.extend(tokens.into_iter().map(Lexeme::Token)),
                 None => out.push(Lexeme::Token(Token::Char(other))),
