@@ -146,7 +146,8 @@ fn bare_box(text: &str) -> Option<&str> {
     let rest = text[at + 7..].trim_start();
     let sign = usize::from(rest.starts_with('-'));
     let number = rest[sign..].bytes().take_while(|b| b.is_ascii_digit() || matches!(b, b'.' | b',')).count();
-    let length = if number > 0 { sign + number } else { rest.chars().next().filter(|c| c.is_alphanumeric())?.len_utf8() };
+    let length =
+        if number > 0 { sign + number } else { rest.chars().next().filter(|c| c.is_alphanumeric())?.len_utf8() };
     Some(rest[..length].trim_end_matches(['.', ',']))
 }
 
@@ -164,7 +165,8 @@ fn announced(text: &str, language: Language) -> Option<&str> {
         })
         .collect();
     let at = language.cues().filter_map(|cue| lower.rfind(cue).map(|at| at + cue.len())).max()?;
-    let text = text[at..].trim_start_matches(|c: char| matches!(c, ':' | '：' | '*' | '=' | '_' | '—') || c.is_whitespace());
+    let text =
+        text[at..].trim_start_matches(|c: char| matches!(c, ':' | '：' | '*' | '=' | '_' | '—') || c.is_whitespace());
     // A fence may stand between the cue and the answer.
     let text = match text.strip_prefix("```") {
         Some(fenced) => fenced.split_once('\n')?.1,

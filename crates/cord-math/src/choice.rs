@@ -33,11 +33,8 @@ pub(crate) fn choice(tokens: &[Token]) -> Option<Choice<'_>> {
         [only] => (letter(only)?, false, &[] as &[Token]),
         _ => return None,
     };
-    let rest = match rest {
-        [Token::Char('.' | ':'), rest @ ..] => rest,
-        rest => rest,
-    };
-    Some(Choice { letter: found, marked, rest })
+    let stops = usize::from(matches!(rest.first(), Some(Token::Char('.' | ':'))));
+    Some(Choice { letter: found, marked, rest: &rest[stops..] })
 }
 
 /// The option's own text, where a marked letter stands before it: `12` of `(B) 12`.

@@ -37,6 +37,14 @@ pub(crate) struct Comparer<'f> {
     pub(crate) fuel: &'f mut Fuel,
 }
 
+/// What one way of looking at two answers says.
+pub(crate) enum Decision {
+    Equal(Ground),
+    Unequal,
+    /// Another way must tell.
+    Open,
+}
+
 /// `Ok(None)`: not equal.
 type Same = Result<Option<Ground>, OutOfFuel>;
 
@@ -61,7 +69,7 @@ impl Comparer<'_> {
             (Value::Ratio(terms), Value::Quantity(quantity)) | (Value::Quantity(quantity), Value::Ratio(terms)) => {
                 let ([a, b], Measure::None) = (terms.as_slice(), &quantity.measure) else { return Ok(None) };
                 let quotient = Expression::Quotient(Box::new((a.clone(), b.clone())));
-                return doubted(self.same_expression(&quotient, &quantity.number)?);
+                return Ok(doubted(self.same_expression(&quotient, &quantity.number)?));
             }
             (Value::Matrix(rows), list @ Value::List { brackets: Brackets::Round | Brackets::Square, .. }) => {
                 return self.vector_and_list(rows, list, true, deeper);
@@ -71,10 +79,13 @@ impl Comparer<'_> {
             }
             _ => {}
         }
-        if (is_region(gold) || is_region(given)) && !matches!((gold, given), (Value::Quantity(_), _) | (_, Value::Quantity(_)))
+        if (is_region(gold) || is_region(given))
+            && !matches!((gold, given), (Value::Quantity(_), _) | (_, Value::Quantity(_)))
         {
-            if let Some(found) = self.same_region(gold, given)? {
-                return Ok(found);
+            match self.same_region(gold, given)? {
+                Decision::Equal(ground) => return Ok(Some(ground)),
+                Decision::Unequal => return Ok(None),
+                Decision::Open => {}
             }
         }
         match (gold, given) {
@@ -87,13 +98,13 @@ impl Comparer<'_> {
             | (Value::List { brackets: Brackets::None, items, .. }, Value::Set(set)) => {
                 let gold_is_set = matches!(gold, Value::Set(_));
                 let (a, b) = if gold_is_set { (set, items) } else { (items, set) };
-                doubted(self.same_set(a, b, deeper)?)
+                Ok(doubted(self.same_set(a, b, deeper)?))
             }
             (Value::Set(items), other) if items.len() == 1 && !matches!(other, Value::List { .. }) => {
-                doubted(self.same(&items[0], other, deeper)?)
+                Ok(doubted(self.same(&items[0], other, deeper)?))
             }
             (other, Value::Set(items)) if items.len() == 1 && !matches!(other, Value::List { .. }) => {
-                doubted(self.same(other, &items[0], deeper)?)
+                Ok(doubted(self.same(other, &items[0], deeper)?))
             }
             (Value::Membership { variable: a, of: x }, Value::Membership { variable: b, of: y }) => {
                 if a != b {
@@ -101,8 +112,8 @@ impl Comparer<'_> {
                 }
                 self.same(x, y, deeper)
             }
-            (Value::Membership { of, .. }, other) => doubted(self.same(of, other, deeper)?),
-            (other, Value::Membership { of, .. }) => doubted(self.same(other, of, deeper)?),
+            (Value::Membership { of, .. }, other) => Ok(doubted(self.same(of, other, deeper)?)),
+            (other, Value::Membership { of, .. }) => Ok(doubted(self.same(other, of, deeper)?)),
             (Value::Relation { .. }, _) | (_, Value::Relation { .. }) => self.same_relation(gold, given, deeper),
             _ => Ok(None),
         }
@@ -141,8 +152,9 @@ impl Comparer<'_> {
             }
         };
         let percent = || Rational::new(1.into(), 100.into());
-        let in_radians =
-            |number: &Expression| Expression::Product(vec![scaled(number, Rational::new(1.into(), 180.into())), Expression::Pi]);
+        let in_radians = |number: &Expression| {
+            Expression::Product(vec![scaled(number, Rational::new(1.into(), 180.into())), Expression::Pi])
+        };
         match (&gold.measure, &given.measure) {
             (Measure::None, Measure::None) => {
                 let same = self.same_expression(&gold.number, &given.number)?;
@@ -153,19 +165,35 @@ impl Comparer<'_> {
             }
             (Measure::Percent, Measure::None) => {
                 let exact = self.same_expression(&scaled(&gold.number, percent()), &given.number)?;
-                if exact.is_some() { Ok(exact) } else { doubted(self.same_expression(&gold.number, &given.number)?) }
+                if exact.is_some() {
+                    Ok(exact)
+                } else {
+                    Ok(doubted(self.same_expression(&gold.number, &given.number)?))
+                }
             }
             (Measure::None, Measure::Percent) => {
                 let exact = self.same_expression(&gold.number, &scaled(&given.number, percent()))?;
-                if exact.is_some() { Ok(exact) } else { doubted(self.same_expression(&gold.number, &given.number)?) }
+                if exact.is_some() {
+                    Ok(exact)
+                } else {
+                    Ok(doubted(self.same_expression(&gold.number, &given.number)?))
+                }
             }
             (Measure::Degrees, Measure::None) => {
                 let bare = self.same_expression(&gold.number, &given.number)?;
-                if bare.is_some() { doubted(bare) } else { self.same_expression(&in_radians(&gold.number), &given.number) }
+                if bare.is_some() {
+                    Ok(doubted(bare))
+                } else {
+                    self.same_expression(&in_radians(&gold.number), &given.number)
+                }
             }
             (Measure::None, Measure::Degrees) => {
                 let bare = self.same_expression(&gold.number, &given.number)?;
-                if bare.is_some() { doubted(bare) } else { self.same_expression(&gold.number, &in_radians(&given.number)) }
+                if bare.is_some() {
+                    Ok(doubted(bare))
+                } else {
+                    self.same_expression(&gold.number, &in_radians(&given.number))
+                }
             }
             (Measure::Unit(a), Measure::Unit(b)) => match unit::ratio(b, a) {
                 Some(by) => self.same_expression(&gold.number, &scaled(&given.number, by)),
@@ -173,7 +201,7 @@ impl Comparer<'_> {
             },
             // `1 radian` is the number 1; any other unit left out is taken to be the gold one's.
             (Measure::Unit(_), Measure::None) | (Measure::None, Measure::Unit(_)) => {
-                doubted(self.same_expression(&gold.number, &given.number)?)
+                Ok(doubted(self.same_expression(&gold.number, &given.number)?))
             }
             _ => Ok(None),
         }
@@ -268,7 +296,7 @@ impl Comparer<'_> {
         }
         let ordered = self.same_items(items, others, depth)?;
         if ordered.is_some() {
-            return if a == b { Ok(ordered) } else { doubted(ordered) };
+            return if a == b { Ok(ordered) } else { Ok(doubted(ordered)) };
         }
         let bare = *a == Brackets::None && *b == Brackets::None;
         let joined = *one != Joint::Comma || *other != Joint::Comma;
@@ -280,7 +308,7 @@ impl Comparer<'_> {
         if !bare || !free {
             return Ok(None);
         }
-        doubted(self.same_set(items, others, depth)?)
+        Ok(doubted(self.same_set(items, others, depth)?))
     }
 
     fn same_matrix(&mut self, a: &[Vec<Expression>], b: &[Vec<Expression>]) -> Same {
@@ -305,7 +333,7 @@ impl Comparer<'_> {
         }
         let entries: Vec<Value> = rows.iter().flatten().cloned().map(Value::number).collect();
         let (a, b) = if gold_is_matrix { (&entries, items) } else { (items, &entries) };
-        doubted(self.same_items(a, b, depth)?)
+        Ok(doubted(self.same_items(a, b, depth)?))
     }
 
     fn same_ratio(&mut self, gold: &[Expression], given: &[Expression]) -> Same {
@@ -327,15 +355,18 @@ impl Comparer<'_> {
         Ok((!zero(gold) && !zero(given)).then_some(worst))
     }
 
-    fn same_region(&mut self, gold: &Value, given: &Value) -> Result<Option<Option<Ground>>, OutOfFuel> {
-        let (Some(a), Some(b)) = (region(gold, 0, self.fuel)?, region(given, 0, self.fuel)?) else { return Ok(None) };
+    /// Open where one of the two is no set of numbers that can be told.
+    fn same_region(&mut self, gold: &Value, given: &Value) -> Result<Decision, OutOfFuel> {
+        let (Some(a), Some(b)) = (region(gold, 0, self.fuel)?, region(given, 0, self.fuel)?) else {
+            return Ok(Decision::Open);
+        };
         if let (Some(a), Some(b)) = (&a.variable, &b.variable)
             && a != b
         {
-            return Ok(Some(None));
+            return Ok(Decision::Unequal);
         }
         if a.cuts.len() != b.cuts.len() {
-            return Ok(Some(None));
+            return Ok(Decision::Unequal);
         }
         let mut worst = Ground::Exact;
         for pair in a.cuts.iter().zip(&b.cuts) {
@@ -344,13 +375,13 @@ impl Comparer<'_> {
                 (Cut::At { value: a, after: x, .. }, Cut::At { value: b, after: y, .. }) if x == y => {
                     match self.same_expression(a, b)? {
                         Some(ground) => worst = worst.max(ground),
-                        None => return Ok(Some(None)),
+                        None => return Ok(Decision::Unequal),
                     }
                 }
-                _ => return Ok(Some(None)),
+                _ => return Ok(Decision::Unequal),
             }
         }
-        Ok(Some(Some(worst)))
+        Ok(Decision::Equal(worst))
     }
 
     fn same_relation(&mut self, gold: &Value, given: &Value, depth: u32) -> Same {
@@ -443,9 +474,14 @@ impl Comparer<'_> {
             ("none", Value::Empty) => Some(Ground::Exact),
             ("none", Value::Set(items)) if items.is_empty() => Some(Ground::Exact),
             ("all real numbers", value) if is_region(value) => {
-                return Ok(self.same_region(&Value::Reals, value)?.flatten());
+                return Ok(match self.same_region(&Value::Reals, value)? {
+                    Decision::Equal(ground) => Some(ground),
+                    Decision::Unequal | Decision::Open => None,
+                });
             }
-            ("infinity", Value::Quantity(quantity)) => (quantity.number == Expression::Infinity).then_some(Ground::Exact),
+            ("infinity", Value::Quantity(quantity)) => {
+                (quantity.number == Expression::Infinity).then_some(Ground::Exact)
+            }
             _ => None,
         })
     }
@@ -492,8 +528,8 @@ impl<'a> Named<'a> {
 }
 
 /// An equality that a convention is needed for.
-fn doubted(ground: Option<Ground>) -> Same {
-    Ok(ground.map(|_| Ground::Convention))
+fn doubted(ground: Option<Ground>) -> Option<Ground> {
+    ground.map(|_| Ground::Convention)
 }
 
 /// A whole number without a sign?

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::choice::{choice, without_choice};
-use crate::compare::{Comparer, ListOrder};
+use crate::compare::{Comparer, Decision, ListOrder};
 use crate::fuel::{Fuel, OutOfFuel};
 use crate::reading::read;
 use crate::token::{Token, same_spelling, tokens, with_thousands};
@@ -55,8 +55,10 @@ pub(crate) fn equal_within(
     if same_spelling(&gold, &given) {
         return Ok(Some(Ground::Spelling));
     }
-    if let Some(decided) = by_form(&gold, &given) {
-        return Ok(decided);
+    match by_form(&gold, &given) {
+        Decision::Equal(ground) => return Ok(Some(ground)),
+        Decision::Unequal => return Ok(None),
+        Decision::Open => {}
     }
     let mut comparer = Comparer { order, fuel };
     let golds = readings(&gold, comparer.fuel)?;
@@ -87,7 +89,8 @@ pub(crate) fn equal_within(
 }
 
 /// What the forms of the answers decide by themselves: choices, times, dates, ranks.
-fn by_form(gold: &[Token], given: &[Token]) -> Option<Option<Ground>> {
+fn by_form(gold: &[Token], given: &[Token]) -> Decision {
+    let decided = |ground: Option<Ground>| ground.map_or(Decision::Unequal, Decision::Equal);
     if let Some(expected) = choice(gold)
         && expected.rest.is_empty()
         && let Some(found) = choice(given)
@@ -96,7 +99,7 @@ fn by_form(gold: &[Token], given: &[Token]) -> Option<Option<Ground>> {
         let same = expected.letter == found.letter
             || (expected.marked && found.marked && expected.letter.eq_ignore_ascii_case(&found.letter));
         if same || found.rest.is_empty() || found.marked {
-            return Some(same.then_some(Ground::Convention));
+            return decided(same.then_some(Ground::Convention));
         }
     }
     if let (Some(expected), Some(found)) = (words::time(gold), words::time(given)) {
@@ -110,7 +113,7 @@ fn by_form(gold: &[Token], given: &[Token]) -> Option<Option<Ground>> {
         };
         // Two bare pairs may be ratios as well.
         if ground.is_some() || expected.half_known || found.half_known {
-            return Some(ground);
+            return decided(ground);
         }
     }
     if let (Some(expected), Some(found)) = (words::date(gold), words::date(given)) {
@@ -119,12 +122,12 @@ fn by_form(gold: &[Token], given: &[Token]) -> Option<Option<Ground>> {
             (None, None) => Some(Ground::Exact),
             _ => Some(Ground::Convention),
         };
-        return Some(year.filter(|_| (expected.month, expected.day) == (found.month, found.day)));
+        return decided(year.filter(|_| (expected.month, expected.day) == (found.month, found.day)));
     }
     if let Some(expected) = words::rank(gold)
         && let Some(found) = words::rank(given)
     {
-        return Some((expected == found).then_some(Ground::Exact));
+        return decided((expected == found).then_some(Ground::Exact));
     }
     let plain = |tokens: &[Token]| match tokens {
         [Token::Number(digits)] => digits.parse::<i64>().ok(),
@@ -133,8 +136,8 @@ fn by_form(gold: &[Token], given: &[Token]) -> Option<Option<Ground>> {
     let ranked = words::rank(gold).or_else(|| plain(gold)).zip(words::rank(given).or_else(|| plain(given)));
     let one_is_rank = words::rank(gold).is_some() != words::rank(given).is_some();
     match ranked {
-        Some((a, b)) if one_is_rank && a == b => Some(Some(Ground::Convention)),
-        _ => None,
+        Some((a, b)) if one_is_rank && a == b => Decision::Equal(Ground::Convention),
+        _ => Decision::Open,
     }
 }
 

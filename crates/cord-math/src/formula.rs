@@ -209,7 +209,7 @@ impl<'a> Cursor<'a, '_> {
             }
             Token::Word(word) => {
                 self.at += 1;
-                self.word(word)
+                Ok(self.word(word))
             }
             Token::Command(name) => {
                 self.at += 1;
@@ -238,7 +238,7 @@ impl<'a> Cursor<'a, '_> {
     /// A group in braces, or the one token that TeX takes without them.
     fn argument(&mut self) -> Parsed {
         match self.peek() {
-            Some(Token::Open | Token::Char('(')) | Some(Token::Number(_)) => self.atom(),
+            Some(Token::Open | Token::Char('(') | Token::Number(_)) => self.atom(),
             Some(Token::Word(_) | Token::Command(_)) => {
                 self.enter()?;
                 let atom = self.atom()?;
@@ -256,17 +256,17 @@ impl<'a> Cursor<'a, '_> {
         }
     }
 
-    fn word(&mut self, word: &str) -> Parsed {
+    fn word(&mut self, word: &str) -> Option<Expression> {
         let name = match word {
-            "e" => return Ok(Some(Expression::Euler)),
-            "i" => return Ok(Some(Expression::ImaginaryUnit)),
-            "DNE" => return Ok(None),
+            "e" => return Some(Expression::Euler),
+            "i" => return Some(Expression::ImaginaryUnit),
+            "DNE" => return None,
             // Points and segments: `AB`.
             _ if word.len() <= 4 && word.bytes().all(|b| b.is_ascii_uppercase()) => word,
             _ if word.chars().count() == 1 => word,
-            _ => return Ok(None),
+            _ => return None,
         };
-        Ok(self.variable(name.to_owned()))
+        self.variable(name.to_owned())
     }
 
     /// A variable with its index and primes, if any.
@@ -395,7 +395,9 @@ impl<'a> Cursor<'a, '_> {
         while let Some(token) = self.peek() {
             let goes_on = match token {
                 Token::Word(word) => word.chars().count() == 1,
-                Token::Command(name) => matches!(name.as_str(), "pi" | "sqrt" | "frac") || GREEK.contains(&name.as_str()),
+                Token::Command(name) => {
+                    matches!(name.as_str(), "pi" | "sqrt" | "frac") || GREEK.contains(&name.as_str())
+                }
                 _ => false,
             };
             if !goes_on {
@@ -425,11 +427,16 @@ impl<'a> Cursor<'a, '_> {
             return Ok(Some(Expression::Number(whole)));
         }
         let part = match self.rest() {
-            [token, Token::Open, Token::Number(above), Token::Close, Token::Open, Token::Number(below), Token::Close, ..]
-                if token.is_command("frac") =>
-            {
-                Some((above, below, 7))
-            }
+            [
+                token,
+                Token::Open,
+                Token::Number(above),
+                Token::Close,
+                Token::Open,
+                Token::Number(below),
+                Token::Close,
+                ..,
+            ] if token.is_command("frac") => Some((above, below, 7)),
             [Token::Number(above), Token::Char('/'), Token::Number(below), ..] => Some((above, below, 3)),
             _ => None,
         };
@@ -518,8 +525,19 @@ const GREEK: &[&str] = &[
 fn begins_atom(name: &str) -> bool {
     matches!(
         name,
-        "pi" | "infty" | "imath" | "frac" | "binom" | "sqrt" | "cbrt" | "lfloor" | "lceil" | "log" | "lg" | "overline"
-            | "angle" | "triangle"
+        "pi" | "infty"
+            | "imath"
+            | "frac"
+            | "binom"
+            | "sqrt"
+            | "cbrt"
+            | "lfloor"
+            | "lceil"
+            | "log"
+            | "lg"
+            | "overline"
+            | "angle"
+            | "triangle"
     ) || GREEK.contains(&name)
         || Function::named(name).is_some()
 }

@@ -70,7 +70,16 @@ const TABLE: &[Row] = &[
     Row {
         language: Language::German,
         format: Format::Comma,
-        cues: &["antwort ist", "antwort lautet", "antwort:", "ergebnis ist", "ergebnis lautet", "ergebnis:", "lösung ist", "lösung:"],
+        cues: &[
+            "antwort ist",
+            "antwort lautet",
+            "antwort:",
+            "ergebnis ist",
+            "ergebnis lautet",
+            "ergebnis:",
+            "lösung ist",
+            "lösung:",
+        ],
     },
     Row {
         language: Language::French,
@@ -102,20 +111,14 @@ const TABLE: &[Row] = &[
         format: Format::Point,
         cues: &["คำตอบคือ", "คำตอบสุดท้ายคือ", "คำตอบ:", "คำตอบ :", "ตอบ:", "ตอบ "],
     },
-    Row {
-        language: Language::Swahili,
-        format: Format::Point,
-        cues: &["jibu ni", "jibu la mwisho ni", "jibu:"],
-    },
+    Row { language: Language::Swahili, format: Format::Point, cues: &["jibu ni", "jibu la mwisho ni", "jibu:"] },
     Row {
         language: Language::Bengali,
         format: Format::Indian,
         cues: &["উত্তর হল", "উত্তর হলো", "উত্তর হচ্ছে", "উত্তর:", "উত্তরঃ", "উত্তরটি"],
     },
     Row {
-        language: Language::Telugu,
-        format: Format::Indian,
-        cues: &["సమాధానం:", "సమాధానము:", "జవాబు:", "సమాధానం", "జవాబు"],
+        language: Language::Telugu, format: Format::Indian, cues: &["సమాధానం:", "సమాధానము:", "జవాబు:", "సమాధానం", "జవాబు"]
     },
 ];
 
@@ -195,8 +198,7 @@ fn is_space(c: char) -> bool {
 /// only before a group of three.
 fn run_length(text: &str, format: Format) -> usize {
     let mut end = 0;
-    let mut characters = text.char_indices().peekable();
-    while let Some((at, c)) = characters.next() {
+    for (at, c) in text.char_indices() {
         let after = &text[at + c.len_utf8()..];
         let digits = after.bytes().take_while(u8::is_ascii_digit).count();
         let joins = match c {

@@ -299,7 +299,7 @@ fn square_root(number: &Rational, fuel: &mut Fuel) -> Found<Normal> {
                 fuel.spend(8)?;
             }
             let mut odd = false;
-            while small % divisor == 0 {
+            while small.is_multiple_of(divisor) {
                 small /= divisor;
                 if odd {
                     outside *= Rational::from_integer(divisor.into());

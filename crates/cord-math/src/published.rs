@@ -84,8 +84,8 @@ fn hendrycks(text: &str) -> String {
     ] {
         s = s.replace(from, to);
     }
-    if let Some((before, _)) = s.split_once("\\text{ ") {
-        s = before.to_owned();
+    if let Some(at) = s.find("\\text{ ") {
+        s.truncate(at);
     }
     for (from, to) in [("\\%", ""), (" .", " 0."), ("{.", "{0.")] {
         s = s.replace(from, to);
@@ -97,12 +97,12 @@ fn hendrycks(text: &str) -> String {
     if let [left, right] = sides.as_slice()
         && left.len() <= 2
     {
-        s = (*right).to_owned();
+        s = String::from(*right);
     }
     s = braced_roots(&s).replace(' ', "");
     s = braced_fractions(&s);
     if s == "0.5" {
-        s = "\\frac{1}{2}".to_owned();
+        s = String::from("\\frac{1}{2}");
     }
     let whole = |part: &str| part.parse::<i64>().ok().filter(|n| n.to_string() == part);
     if let Some((a, b)) = s.split_once('/')
@@ -118,12 +118,14 @@ fn braced_roots(text: &str) -> String {
     let mut pieces = text.split("\\sqrt");
     let mut out = pieces.next().unwrap_or("").to_owned();
     for piece in pieces {
+        out += "\\sqrt";
         let mut characters = piece.chars();
         match characters.next() {
             Some(first) if first != '{' => {
-                out += &format!("\\sqrt{{{first}}}{}", characters.as_str());
+                out.extend(['{', first, '}']);
+                out += characters.as_str();
             }
-            _ => out += &format!("\\sqrt{piece}"),
+            _ => out += piece,
         }
     }
     out
@@ -134,17 +136,19 @@ fn braced_fractions(text: &str) -> String {
     let mut pieces = text.split("\\frac");
     let mut out = pieces.next().unwrap_or("").to_owned();
     for piece in pieces {
+        out += "\\frac";
         let mut characters = piece.chars();
         match (characters.next(), characters.next()) {
-            (Some(a), Some(b)) if a != '{' => {
-                let rest = characters.as_str();
-                out += &if b == '{' {
-                    format!("\\frac{{{a}}}{{{rest}")
+            (Some(above), Some(below)) if above != '{' => {
+                out.extend(['{', above, '}']);
+                if below == '{' {
+                    out.push('{');
                 } else {
-                    format!("\\frac{{{a}}}{{{b}}}{rest}")
-                };
+                    out.extend(['{', below, '}']);
+                }
+                out += characters.as_str();
             }
-            _ => out += &format!("\\frac{piece}"),
+            _ => out += piece,
         }
     }
     out
@@ -153,14 +157,62 @@ fn braced_fractions(text: &str) -> String {
 /// Minerva's normaliser: what follows the last `=`, without units, fonts and formatting.
 fn minerva(text: &str) -> String {
     let mut s = text.rsplit('=').next().unwrap_or(text).to_owned();
-    for (from, to) in [("an ", ""), ("a ", ""), (".$", "$"), ("\\$", ""), ("\\ ", ""), (" ", ""), ("mbox", "text"), (",\\text{and}", ","), ("\\text{and}", ","), ("\\text{m}", "\\text{}")] {
+    for (from, to) in [
+        ("an ", ""),
+        ("a ", ""),
+        (".$", "$"),
+        ("\\$", ""),
+        ("\\ ", ""),
+        (" ", ""),
+        ("mbox", "text"),
+        (",\\text{and}", ","),
+        ("\\text{and}", ","),
+        ("\\text{m}", "\\text{}"),
+    ] {
         s = s.replace(from, to);
     }
     for removed in [
-        "square", "ways", "integers", "dollars", "mph", "inches", "ft", "hours", "km", "units", "\\ldots", "sue",
-        "points", "feet", "minutes", "digits", "cents", "degrees", "cm", "gm", "pounds", "meters", "meals", "edges",
-        "students", "childrentickets", "multiples", "\\text{s}", "\\text{.}", "\\text{\ns}", "\\text{}^2",
-        "\\text{}^3", "\\text{\n}", "\\text{}", "\\mathrm{th}", "^\\circ", "^{\\circ}", "\\;", ",\\!", "{,}", "\"",
+        "square",
+        "ways",
+        "integers",
+        "dollars",
+        "mph",
+        "inches",
+        "ft",
+        "hours",
+        "km",
+        "units",
+        "\\ldots",
+        "sue",
+        "points",
+        "feet",
+        "minutes",
+        "digits",
+        "cents",
+        "degrees",
+        "cm",
+        "gm",
+        "pounds",
+        "meters",
+        "meals",
+        "edges",
+        "students",
+        "childrentickets",
+        "multiples",
+        "\\text{s}",
+        "\\text{.}",
+        "\\text{\ns}",
+        "\\text{}^2",
+        "\\text{}^3",
+        "\\text{\n}",
+        "\\text{}",
+        "\\mathrm{th}",
+        "^\\circ",
+        "^{\\circ}",
+        "\\;",
+        ",\\!",
+        "{,}",
+        "\"",
         "\\dots",
     ] {
         s = s.replace(removed, "");
@@ -168,7 +220,7 @@ fn minerva(text: &str) -> String {
     if let Some((_, rest)) = s.split_once('$')
         && let Some((formula, _)) = rest.split_once('$')
     {
-        s = formula.to_owned();
+        s = String::from(formula);
     }
     for font in ["\\text{", "\\textbf{", "\\overline{", "\\boxed{"] {
         while let Some(at) = s.find(font) {
@@ -183,16 +235,40 @@ fn minerva(text: &str) -> String {
 
 /// Units that PRM800K's normaliser drops.
 const UNITS: &[&str] = &[
-    "degree", "cm", "centimeter", "meter", "mile", "second", "minute", "hour", "day", "week", "month", "year", "foot",
-    "feet", "inch", "yard",
+    "degree",
+    "cm",
+    "centimeter",
+    "meter",
+    "mile",
+    "second",
+    "minute",
+    "hour",
+    "day",
+    "week",
+    "month",
+    "year",
+    "foot",
+    "feet",
+    "inch",
+    "yard",
 ];
 
 fn prm800k_normal(text: &str) -> String {
     let mut s = text.trim().to_owned();
     if let Some(inner) = s.strip_prefix("\\text{").and_then(|s| s.strip_suffix('}')) {
-        s = inner.to_owned();
+        s = String::from(inner);
     }
-    for (from, to) in [("\\%", "%"), ("\\$", "$"), ("$", ""), ("%", ""), (" or ", " , "), (" and ", " , "), ("million", "*10^6"), ("billion", "*10^9"), ("trillion", "*10^12")] {
+    for (from, to) in [
+        ("\\%", "%"),
+        ("\\$", "$"),
+        ("$", ""),
+        ("%", ""),
+        (" or ", " , "),
+        (" and ", " , "),
+        ("million", "*10^6"),
+        ("billion", "*10^9"),
+        ("trillion", "*10^12"),
+    ] {
         s = s.replace(from, to);
     }
     for unit in UNITS {
@@ -202,7 +278,7 @@ fn prm800k_normal(text: &str) -> String {
     }
     s = s.replace("^{\\circ}", "").replace("^\\circ", "").replace(",\\!", "").replace("\\!", "").replace("- ", "-");
     if let Some(inner) = s.strip_prefix('{').and_then(|s| s.strip_suffix('}')) {
-        s = inner.to_owned();
+        s = String::from(inner);
     }
     s = s.replace(' ', "").replace("{}", "").to_lowercase();
     // `7.0` is `7`, `1,000` is `1000`.
@@ -236,7 +312,10 @@ fn prm800k(gold: &str, given: &str, fuel: &mut Fuel) -> Result<bool, OutOfFuel> 
         return Ok(false);
     }
     for (a, b) in golds.iter().zip(&givens) {
-        let is_fraction = |s: &str| s.starts_with("\\frac{") || s.split_once('/').is_some_and(|(a, b)| a.parse::<i64>().is_ok() && b.parse::<i64>().is_ok());
+        let is_fraction = |s: &str| {
+            s.starts_with("\\frac{")
+                || s.split_once('/').is_some_and(|(a, b)| a.parse::<i64>().is_ok() && b.parse::<i64>().is_ok())
+        };
         let is_whole = |s: &str| s.parse::<i64>().is_ok();
         let same = if is_fraction(a) && is_fraction(b) {
             a == b

@@ -119,13 +119,7 @@ fn split_list(tokens: &[Token]) -> Option<(Joint, Vec<&[Token]>)> {
     Some((joint, items))
 }
 
-fn list(
-    items: &[&[Token]],
-    brackets: Brackets,
-    joint: Joint,
-    depth: u32,
-    fuel: &mut Fuel,
-) -> Result<Value, OutOfFuel> {
+fn list(items: &[&[Token]], brackets: Brackets, joint: Joint, depth: u32, fuel: &mut Fuel) -> Result<Value, OutOfFuel> {
     let mut read_items = Vec::with_capacity(items.len());
     for item in items {
         read_items.push(read(item, depth + 1, fuel)?);
@@ -213,7 +207,10 @@ fn relation(tokens: &[Token], depth: u32, fuel: &mut Fuel) -> Result<Option<Valu
                 Value::number(Expression::Variable(format!("{name}(…)")))
             }
             // `area = 5`, `\text{Total} = 7`.
-            (0, words) if words::all_words(words).is_some() && words.iter().any(|t| matches!(t, Token::Word(w) if w.len() > 1)) => {
+            (0, words)
+                if words::all_words(words).is_some()
+                    && words.iter().any(|t| matches!(t, Token::Word(w) if w.len() > 1)) =>
+            {
                 let label = words::all_words(words).unwrap_or_default().join(" ");
                 Value::number(Expression::Variable(label))
             }
@@ -225,23 +222,18 @@ fn relation(tokens: &[Token], depth: u32, fuel: &mut Fuel) -> Result<Option<Valu
 
 /// Unions, intersections and differences of sets.
 fn region(tokens: &[Token], depth: u32, fuel: &mut Fuel) -> Result<Option<Value>, OutOfFuel> {
-    let mut read_all = |parts: &[&[Token]]| parts.iter().map(|part| read(part, depth + 1, fuel)).collect();
     for name in ["cup", "cap", "setminus"] {
         let parts = split(tokens, &|token| token.is_command(name) || (name == "cup" && token.is_word("U")));
         if parts.len() < 2 || parts.iter().any(|part| part.is_empty()) {
             continue;
         }
         // A `U` joins only what is bracketed: it may be a variable.
-        let bracketed = |part: &&[Token]| {
-            part.first().is_some_and(|first| opens(first) || matches!(first, Token::Command(_)))
-        };
+        let bracketed =
+            |part: &&[Token]| part.first().is_some_and(|first| opens(first) || matches!(first, Token::Command(_)));
         if !parts.iter().all(bracketed) {
             continue;
         }
-        let values: Vec<Value> = match read_all(&parts) {
-            Ok(values) => values,
-            Err(out) => return Err(out),
-        };
+        let values: Vec<Value> = parts.iter().map(|part| read(part, depth + 1, fuel)).collect::<Result<_, _>>()?;
         return Ok(Some(match name {
             "cup" => Value::Union(values),
             "cap" => Value::Intersection(values),
@@ -273,7 +265,8 @@ fn set_builder(inner: &[Token], depth: u32, fuel: &mut Fuel) -> Result<Option<Va
 
 /// A matrix in any brackets, with a factor before it or not.
 fn matrix(tokens: &[Token], depth: u32, fuel: &mut Fuel) -> Result<Option<Value>, OutOfFuel> {
-    let Some(begin) = tokens.iter().position(|t| matches!(t, Token::Command(name) if name.starts_with("begin "))) else {
+    let Some(begin) = tokens.iter().position(|t| matches!(t, Token::Command(name) if name.starts_with("begin ")))
+    else {
         return Ok(None);
     };
     let Token::Command(name) = &tokens[begin] else { return Ok(None) };
@@ -452,7 +445,8 @@ fn measured_from(tokens: &[Token]) -> usize {
     }
     let begins = |token: &Token| match token {
         Token::Word(word) => {
-            word.chars().count() > 1 && !(word.len() <= 4 && word.bytes().all(|b| b.is_ascii_uppercase()) && !unit::is_known(word))
+            word.chars().count() > 1
+                && !(word.len() <= 4 && word.bytes().all(|b| b.is_ascii_uppercase()) && !unit::is_known(word))
         }
         Token::Command(name) => unit::currency(name).is_some() || name == "min",
         _ => false,
@@ -468,7 +462,11 @@ fn measured_from(tokens: &[Token]) -> usize {
             // The degree sign of `30^\circ C` belongs to the unit.
             return place;
         }
-        if depth == 0 && place > 0 && token.is_command("degree") && matches!(&tokens[place + 1..], [Token::Word(w)] if matches!(w.as_str(), "C" | "F")) {
+        if depth == 0
+            && place > 0
+            && token.is_command("degree")
+            && matches!(&tokens[place + 1..], [Token::Word(w)] if matches!(w.as_str(), "C" | "F"))
+        {
             return place;
         }
     }
@@ -477,10 +475,7 @@ fn measured_from(tokens: &[Token]) -> usize {
 
 /// Digits after the point of a plain decimal with its sign.
 fn decimals(tokens: &[Token]) -> Option<usize> {
-    let digits = match tokens {
-        [Token::Number(digits)] | [Token::Char('-' | '+'), Token::Number(digits)] => digits,
-        _ => return None,
-    };
+    let ([Token::Number(digits)] | [Token::Char('-' | '+'), Token::Number(digits)]) = tokens else { return None };
     let (_, decimals) = digits.split_once('.')?;
     decimals.bytes().all(|b| b.is_ascii_digit()).then_some(decimals.len())
 }
@@ -488,9 +483,8 @@ fn decimals(tokens: &[Token]) -> Option<usize> {
 /// Digits and letters in a base: `\text{A5}_{11}`.
 fn based(tokens: &[Token], fuel: &mut Fuel) -> Result<Option<Value>, OutOfFuel> {
     let Some(mark) = tokens.iter().position(|token| token.is_char('_')) else { return Ok(None) };
-    let base = match &tokens[mark + 1..] {
-        [Token::Number(base)] | [Token::Open, Token::Number(base), Token::Close] => base,
-        _ => return Ok(None),
+    let ([Token::Number(base)] | [Token::Open, Token::Number(base), Token::Close]) = &tokens[mark + 1..] else {
+        return Ok(None);
     };
     let mut digits = String::new();
     for token in &tokens[..mark] {

@@ -18,7 +18,11 @@ use crate::value::{Brackets, Comparison, Joint, Value};
 pub(crate) enum Cut {
     /// Below every number.
     Bottom,
-    At { value: Expression, real: Real, after: bool },
+    At {
+        value: Expression,
+        real: Real,
+        after: bool,
+    },
     /// Above every number.
     Top,
 }
@@ -88,11 +92,9 @@ fn combine(a: &[Cut], b: &[Cut], keep: fn(bool, bool) -> bool) -> Vec<Cut> {
     cuts
 }
 
-fn join_variables(a: Option<String>, b: Option<String>) -> Option<Option<String>> {
-    match (a, b) {
-        (Some(a), Some(b)) if a != b => None,
-        (a, b) => Some(a.or(b)),
-    }
+/// Do two descriptions speak of one variable?
+fn one_variable(a: Option<&String>, b: Option<&String>) -> bool {
+    a.zip(b).is_none_or(|(a, b)| a == b)
 }
 
 impl Region {
@@ -101,23 +103,29 @@ impl Region {
     }
 
     fn combined(self, other: Self, keep: fn(bool, bool) -> bool) -> Option<Self> {
+        if !one_variable(self.variable.as_ref(), other.variable.as_ref()) {
+            return None;
+        }
         let cuts = combine(&self.cuts, &other.cuts, keep);
-        Some(Self { variable: join_variables(self.variable, other.variable)?, cuts })
+        Some(Self { variable: self.variable.or(other.variable), cuts })
     }
 }
 
 /// Can the value be nothing but a set of numbers? `(1, 2)` may be a point as well.
 pub(crate) fn is_region(value: &Value) -> bool {
+    let infinite = |item: &Value| item.formula().is_some_and(|formula| formula.infinite().is_some());
     match value {
-        Value::Union(_) | Value::Intersection(_) | Value::Difference(_) | Value::Reals | Value::Membership { .. } => true,
+        Value::Union(_)
+        | Value::Intersection(_)
+        | Value::Difference(_)
+        | Value::Reals
+        | Value::Membership { .. }
+        | Value::List { brackets: Brackets::OpenLeft | Brackets::OpenRight, .. } => true,
         Value::Relation { comparisons, .. } => {
             comparisons.iter().all(|c| !matches!(c, Comparison::Equal | Comparison::Approximate))
         }
-        Value::List { brackets: Brackets::OpenLeft | Brackets::OpenRight, .. } => true,
-        Value::List { brackets: Brackets::None, items, .. } => !items.is_empty() && items.iter().any(is_region),
-        Value::List { items, .. } => {
-            items.len() == 2 && items.iter().any(|item| item.formula().is_some_and(|f| f.infinite().is_some()))
-        }
+        Value::List { brackets: Brackets::None, items, .. } => items.iter().any(is_region),
+        Value::List { items, .. } => items.len() == 2 && items.iter().any(infinite),
         _ => false,
     }
 }
@@ -136,8 +144,8 @@ pub(crate) fn region(value: &Value, depth: u32, fuel: &mut Fuel) -> Found<Region
         }
         Value::Membership { variable, of } => {
             let inner = some!(region(of, depth + 1, fuel)?);
-            join_variables(variable.clone(), inner.variable)
-                .map(|variable| Region { variable, cuts: inner.cuts })
+            one_variable(variable.as_ref(), inner.variable.as_ref())
+                .then(|| Region { variable: variable.clone().or(inner.variable), cuts: inner.cuts })
         }
         Value::Set(items) => {
             let mut set = Region { variable: None, cuts: Vec::new() };
@@ -209,7 +217,9 @@ fn relation(sides: &[Value], comparisons: &[Comparison], fuel: &mut Fuel) -> Fou
 fn half_line(left: &Expression, comparison: Comparison, right: &Expression, fuel: &mut Fuel) -> Found<Region> {
     let (variable, comparison, bound) = match (left, right) {
         (Expression::Variable(name), bound) if bound.is_constant() => (name.clone(), comparison, bound.clone()),
-        (bound, Expression::Variable(name)) if bound.is_constant() => (name.clone(), comparison.flipped(), bound.clone()),
+        (bound, Expression::Variable(name)) if bound.is_constant() => {
+            (name.clone(), comparison.flipped(), bound.clone())
+        }
         _ => some!(solved(left, comparison, right, fuel)?),
     };
     if bound.infinite().is_some() && !matches!(comparison, Comparison::Less | Comparison::Greater) {

@@ -38,8 +38,8 @@ pub(crate) fn reduce(name: &str) -> Reduced {
         ";" | ":" | " " | "quad" | "qquad" | "\n" | "\t" | ">" | "enspace" | "thinspace" | "newline" => Reduced::Space,
         "text" | "textbf" | "textit" | "textrm" | "textnormal" | "textsf" | "texttt" | "emph" | "mathrm" | "mbox"
         | "hbox" | "operatorname" | "mathsf" | "mathtt" => Reduced::Text,
-        "mathbf" | "mathit" | "mathcal" | "boldsymbol" | "bm" | "pmb" | "boxed" | "fbox" | "underline" | "ensuremath"
-        | "displaylines" | "vec" | "hat" | "bar" | "tilde" => Reduced::Font,
+        "mathbf" | "mathit" | "mathcal" | "boldsymbol" | "bm" | "pmb" | "boxed" | "fbox" | "underline"
+        | "ensuremath" | "displaylines" | "vec" | "hat" | "bar" | "tilde" => Reduced::Font,
         "begin" | "end" | "mathbb" | "Bbb" => Reduced::Named,
         "hspace" | "vspace" | "phantom" | "hphantom" | "vphantom" | "label" | "tag" | "color" => Reduced::Measure,
         "dfrac" | "tfrac" | "cfrac" | "frac" | "nicefrac" | "sfrac" => command("frac"),
@@ -136,12 +136,9 @@ pub(crate) fn symbol(symbol: char) -> Option<Vec<Token>> {
         '∓' => command("mp"),
         '°' | 'º' | '˚' => command("degree"),
         '√' => command("sqrt"),
-        '∛' => vec![
-            Token::Command("sqrt".to_owned()),
-            Token::Char('['),
-            Token::Number("3".to_owned()),
-            Token::Char(']'),
-        ],
+        '∛' => {
+            vec![Token::Command("sqrt".to_owned()), Token::Char('['), Token::Number("3".to_owned()), Token::Char(']')]
+        }
         '…' => command("dots"),
         'π' => command("pi"),
         'α' => command("alpha"),

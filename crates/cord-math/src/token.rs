@@ -6,8 +6,8 @@
 //! different tokens.
 
 use crate::fuel::{Fuel, OutOfFuel};
-use crate::unit;
 use crate::spelling::{Reduced, is_word, named, reduce, symbol};
+use crate::unit;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Token {
@@ -174,7 +174,13 @@ fn lex(text: &str) -> Vec<Lexeme> {
             }
             '<' | '>' | '!' if rest.starts_with('=') => {
                 rest = &rest[1..];
-                let name = if first == '<' { "le" } else if first == '>' { "ge" } else { "ne" };
+                let name = if first == '<' {
+                    "le"
+                } else if first == '>' {
+                    "ge"
+                } else {
+                    "ne"
+                };
                 out.push(Lexeme::Token(Token::Command(name.to_owned())));
             }
             ',' => out.push(Lexeme::Token(Token::Comma { tight: true })),

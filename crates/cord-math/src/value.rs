@@ -7,15 +7,25 @@ use crate::unit::Unit;
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
     Quantity(Quantity),
-    List { brackets: Brackets, joint: Joint, items: Vec<Value> },
+    List {
+        brackets: Brackets,
+        joint: Joint,
+        items: Vec<Value>,
+    },
     /// Unordered, each item counted once.
     Set(Vec<Value>),
     /// Row by row, all rows of one length.
     Matrix(Vec<Vec<Expression>>),
     /// `a < b = c`: one more side than comparisons.
-    Relation { sides: Vec<Value>, comparisons: Vec<Comparison> },
+    Relation {
+        sides: Vec<Value>,
+        comparisons: Vec<Comparison>,
+    },
     /// `x \in …` and `\{x : …\}`.
-    Membership { variable: Option<String>, of: Box<Value> },
+    Membership {
+        variable: Option<String>,
+        of: Box<Value>,
+    },
     Union(Vec<Value>),
     Intersection(Vec<Value>),
     Difference(Box<(Value, Value)>),

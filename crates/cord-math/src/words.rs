@@ -6,8 +6,26 @@ use crate::rational::{Rational, integer};
 use crate::token::Token;
 
 const UNITS: &[&str] = &[
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
 ];
 const TENS: &[&str] = &["", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
 const ORDINALS: &[(&str, i64)] = &[
@@ -28,7 +46,17 @@ const ORDINALS: &[(&str, i64)] = &[
     ("ninetieth", 90),
 ];
 const MONTHS: &[&str] = &[
-    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
     "december",
 ];
 const DAYS: &[&str] = &["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
@@ -247,9 +275,8 @@ pub(crate) fn time(tokens: &[Token]) -> Option<Time> {
         _ => return None,
     };
     let after_noon = match half.as_str() {
-        "am" | "aminthemorning" | "inthemorning" => Some(false),
+        "am" | "aminthemorning" | "inthemorning" | "midnight" => Some(false),
         "pm" | "noon" | "intheafternoon" | "intheevening" => Some(true),
-        "midnight" => Some(false),
         "" | "oclock" | "hours" => None,
         _ => return None,
     };

@@ -1,4 +1,5 @@
 //! The answers of public benchmarks, where their files lie beside the workspace.
+#![expect(clippy::print_stdout, reason = "a test says when it skips and what it found")]
 
 use std::path::PathBuf;
 
@@ -16,8 +17,9 @@ fn data() -> Option<PathBuf> {
 
 fn rows(path: PathBuf) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap();
-    serde_json::from_str(&text)
-        .unwrap_or_else(|_| text.lines().filter(|l| !l.trim().is_empty()).map(|l| serde_json::from_str(l).unwrap()).collect())
+    serde_json::from_str(&text).unwrap_or_else(|_| {
+        text.lines().filter(|l| !l.trim().is_empty()).map(|l| serde_json::from_str(l).unwrap()).collect()
+    })
 }
 
 /// The gold answers of a benchmark.
@@ -57,13 +59,23 @@ fn respelled(gold: &str) -> Vec<String> {
     out.push(gold.replace("\\left", "").replace("\\right", ""));
     let digits = !gold.is_empty() && gold.bytes().all(|b| b.is_ascii_digit());
     if digits {
-        out.extend([format!("{gold}.0"), format!("{gold}."), format!("\\text{{{gold}}}"), format!("{gold} \\text{{ units}}")]);
-        out.extend([format!("x = {gold}"), format!("\\frac{{{gold}}}{{1}}"), format!("{gold}\\text{{ cm}}"), format!("0{gold}")]);
+        out.extend([
+            format!("{gold}.0"),
+            format!("{gold}."),
+            format!("\\text{{{gold}}}"),
+            format!("{gold} \\text{{ units}}"),
+        ]);
+        out.extend([
+            format!("x = {gold}"),
+            format!("\\frac{{{gold}}}{{1}}"),
+            format!("{gold}\\text{{ cm}}"),
+            format!("0{gold}"),
+        ]);
         if gold.len() > 3 && !gold.starts_with('0') {
             for mark in [",", "{,}", ",\\!", "\\,"] {
                 let mut grouped = String::new();
                 for (place, digit) in gold.chars().enumerate() {
-                    if place > 0 && (gold.len() - place) % 3 == 0 {
+                    if place > 0 && (gold.len() - place).is_multiple_of(3) {
                         grouped += mark;
                     }
                     grouped.push(digit);
