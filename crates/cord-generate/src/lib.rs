@@ -13,7 +13,7 @@
 //! - [`reselect`]: another criterion, search or set of teachers on the candidates of an earlier search.
 //! - [`Policy`]: which teachers to ask, learnt from which proposals survive.
 //! - [`training_set`], [`preference_pairs`], [`stepwise_rows`]: from trajectories and ledgers to the rows that a student
-//!   learns from.
+//!   learns from; [`Decontamination`] and [`DatasetCard`] go with them.
 //!
 //! # Invariants
 //! - Every candidate is kept in the ledger, chosen or not.
@@ -30,7 +30,9 @@
 mod adaptive;
 mod beam;
 mod board;
+mod card;
 mod criterion;
+mod decontamination;
 mod drive;
 mod error;
 mod instruction;
@@ -57,10 +59,12 @@ mod training;
 mod whole;
 
 pub use adaptive::{AdaptiveSettings, Policy, Survival, run_adaptively, warm_up};
+pub use card::{CardConfig, CardModel, DatasetCard};
 pub use criterion::{
     CertaintySettings, EnsembleSettings, JudgmentSettings, LengthSettings, MixtureSettings, OpenModel,
     PerplexitySettings, RandomSettings, RewardSettings, ScorerSettings, SignalSettings,
 };
+pub use decontamination::{DEFAULT_NGRAM, Decontamination, Overlap};
 pub use drive::{Generator, Observer, Teacher};
 pub use error::{GenerateError, SettingsFault};
 pub use integration::IntegrationPrompt;
@@ -83,4 +87,4 @@ pub use settings::{
     MctsSettings, SearchSettings, SingleSettings, StopRule,
 };
 pub use signals::{MaxLength, Measured, RandomScore, SelfCertainty};
-pub use training::{Keep, LeftOut, TrainingRow, TrainingSet, training_set};
+pub use training::{Keep, Kept, LeftOut, PromptCompletionRow, TrainingRow, TrainingSet, training_set};
