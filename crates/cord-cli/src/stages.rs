@@ -11,13 +11,14 @@ use anyhow::{Context, Result, anyhow};
 use cord_core::{Digest, LanguageModel, Message, Opening, Outcome, Problem, Seed, Trajectory, Usage};
 use cord_eval::{PromptTemplate as EvalPrompt, Sample, SampleState};
 use cord_generate::{
-    Deadline, Drive, Generator, Observer, PredictivePerplexity, PromptTemplate, Scorer, SearchResult, Solved, Teacher,
+    Deadline, Drive, Generator, Interrupted, Observer, Policy, PromptTemplate, ScorerSettings, SearchResult, Solved,
+    Teacher, drive_adaptively,
 };
 use cord_lm::{Dtype, save};
 use cord_math::{DEFAULT_FUEL, Doubt, Start, Verdict, verify};
 use cord_recipe::{
-    EvalStage, EvaluatedModel, GenerateStage, Keep, ProblemSettings, RunSettings, ScorerModel, StageKind, StageSpec,
-    TrainData, TrainLength, TrainStage,
+    EvalStage, EvaluatedModel, GenerateStage, Keep, ProblemSettings, RunSettings, StageKind, StageSpec, TrainData,
+    TrainLength, TrainStage,
 };
 use cord_store::{
     Journal, Journaled, SampleRow, StageFolder, StageWriter, Store, samples_to_parquet, to_jsonl,
@@ -143,15 +144,20 @@ pub(crate) fn generate(
             Ok(Teacher { name, model: model(&teacher.model)?, sampling: teacher.sampling })
         })
         .collect::<Result<Vec<_>>>()?;
-    let scorer: Arc<dyn Scorer> = match &settings.scorer {
-        Some(ScorerModel::PredictivePerplexity { model: prover, cue }) => {
-            Arc::new(PredictivePerplexity::new(model(prover)?, cue.clone(), prompt)?)
-        }
-        None => {
-            anyhow::bail!("expected a scorer, got none: add `generate.scorer`, so that trajectories can be compared")
-        }
+    let seed = Seed::root(stage.seed.expect("generation draws"));
+    let Some(judges) = &settings.scorer else {
+        anyhow::bail!("expected a scorer, got none: add `generate.scorer`, so that trajectories can be compared")
     };
-    let generator = Generator::new(search_settings(settings)?, teachers, scorer)?;
+    // The two crates write the same words here too.
+    let named: ScorerSettings = serde_json::from_value(json!(judges.map(&|judge| judge.name.clone())))?;
+    let scorer = named.scorer(&prompt, seed.named("generate"), &mut |name: &str| {
+        model(judges.models().into_iter().find(|judge| judge.name == name).expect("a scorer names its own models"))
+    })?;
+    let search = search_settings(settings)?;
+    let generator = |policy: Option<Policy>| {
+        let settings = cord_generate::GenerateSettings { policy, ..search.clone() };
+        Generator::new(settings, teachers.clone(), scorer.clone())
+    };
     let watch = Watch {
         progress,
         watch: Stopwatch::default(),
@@ -159,7 +165,6 @@ pub(crate) fn generate(
         generated: AtomicU64::new(0),
         begun: Instant::now(),
     };
-    let seed = Seed::root(stage.seed.expect("generation draws"));
     let deadline = settings
         .deadline
         .map(|seconds| Deadline { after: Duration::from_secs(seconds.into()), clock: Arc::new(WallClock) });
@@ -171,32 +176,45 @@ pub(crate) fn generate(
         observer: &watch,
     };
     let mut outcomes = Outcomes::default();
-    let driven = futures::executor::block_on(async {
-        let mut ended = pin!(generator.drive(problems.iter().cloned(), seed, drive));
-        while let Some(one) = ended.next().await {
-            let Solved { problem, outcome, .. } = one.with_context(|| {
-                let (done, all) = (watch.done.load(Ordering::Relaxed), problems.len());
-                format!(
-                    "{done} of {all} problems are done, and every reply is journaled; run again to go on from there"
-                )
-            })?;
-            let seconds = watch.watch.end(&problem.id);
-            match outcome {
-                Outcome::Done(result) => {
-                    accounts.ended(&problem.id, result.usage, seconds);
-                    outcomes.add(result);
-                }
-                Outcome::Failed { id, reason } => outcomes.failures.push((id, reason)),
+    let mut ended = |Solved { problem, outcome, .. }: Solved| {
+        let seconds = watch.watch.end(&problem.id);
+        match outcome {
+            Outcome::Done(result) => {
+                accounts.ended(&problem.id, result.usage, seconds);
+                outcomes.add(result);
             }
-            accounts.keep(writer)?;
+            Outcome::Failed { id, reason } => outcomes.failures.push((id, reason)),
         }
-        anyhow::Ok(())
+        accounts.keep(writer)
+    };
+    let driven = futures::executor::block_on(async {
+        if let Some(adaptive) = &settings.adaptive {
+            let adaptive = serde_json::from_value(json!(adaptive)).context("the choice of teachers")?;
+            return drive_adaptively(&adaptive, &generator, &problems, seed, drive, &mut ended).await.map(Some);
+        }
+        let generator = generator(None)?;
+        let mut solved = pin!(generator.drive(problems.iter().cloned(), seed, drive));
+        while let Some(one) = solved.next().await.transpose()? {
+            ended(one)?;
+        }
+        anyhow::Ok(None)
     });
     // A stage that was stopped is taken up with what it cost so far.
     accounts.write(writer)?;
     journal.sync()?;
-    driven?;
-    outcomes.write(writer, &problems)
+    let policy = driven.map_err(|error| match error.downcast_ref::<Interrupted>() {
+        Some(_) => error.context(format!(
+            "{} of {} problems are done, and every reply is journaled; run again to go on from there",
+            watch.done.load(Ordering::Relaxed),
+            problems.len()
+        )),
+        None => error,
+    })?;
+    let (mut summary, failures) = outcomes.write(writer, &problems)?;
+    if let Some(policy) = policy {
+        summary["policy"] = json!(policy);
+    }
+    Ok((summary, failures))
 }
 
 /// The search's settings as the generator takes them.
@@ -351,6 +369,7 @@ fn generated_rows(
         Keep::All => cord_generate::Keep::All,
         Keep::Complete => cord_generate::Keep::Complete,
         Keep::Correct => cord_generate::Keep::Correct,
+        Keep::Closed => cord_generate::Keep::Closed,
     };
     let correct = |problem: &Problem, trajectory: &Trajectory| {
         verify(&problem.answer, &trajectory.response, Start::Thinking, DEFAULT_FUEL).is_correct()

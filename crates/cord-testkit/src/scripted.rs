@@ -11,6 +11,7 @@ use crate::Turnstile;
 
 type Script = dyn Fn(&GenerateRequest) -> String + Send + Sync;
 type Belief = dyn Fn(&ScoreRequest) -> f64 + Send + Sync;
+type Certainty = dyn Fn(&GenerateRequest) -> f64 + Send + Sync;
 type Failure = dyn Fn(&Call) -> Option<ModelError> + Send + Sync;
 
 /// A request that a [`Scripted`] model was given.
@@ -42,6 +43,7 @@ pub struct Scripted {
     capabilities: Capabilities,
     script: Option<Box<Script>>,
     belief: Option<Box<Belief>>,
+    certainty: Option<Box<Certainty>>,
     failure: Option<Box<Failure>>,
     turnstile: Option<Turnstile>,
     /// Absent where a run is too long to remember.
@@ -62,6 +64,7 @@ impl Scripted {
             },
             script: None,
             belief: None,
+            certainty: None,
             failure: None,
             turnstile: None,
             calls: Some(Mutex::default()),
@@ -94,6 +97,13 @@ impl Scripted {
     pub fn believing(mut self, belief: impl Fn(&ScoreRequest) -> f64 + Send + Sync + 'static) -> Self {
         self.capabilities.loglikelihood = true;
         self.belief = Some(Box::new(belief));
+        self
+    }
+
+    /// Makes it say how sure it is of what it writes: `certainty` gives the mean log-probability (nats).
+    #[must_use]
+    pub fn certain(mut self, certainty: impl Fn(&GenerateRequest) -> f64 + Send + Sync + 'static) -> Self {
+        self.certainty = Some(Box::new(certainty));
         self
     }
 
@@ -158,7 +168,8 @@ impl Scripted {
     fn write(&self, request: &GenerateRequest) -> Result<Generation, ModelError> {
         let script = self.script.as_ref().ok_or_else(|| self.unsupported("generate"))?;
         self.fits(&request.prompt.prefix, u64::from(request.max_tokens))?;
-        Ok(cut(&script(request), request))
+        let mean_logprob = self.certainty.as_ref().map(|certainty| certainty(request));
+        Ok(Generation { mean_logprob, ..cut(&script(request), request) })
     }
 
     fn judge(&self, request: &ScoreRequest) -> Result<Vec<TokenLogprob>, ModelError> {
