@@ -33,8 +33,8 @@ shards=${SHARDS:-$SLURM_ARRAY_TASK_COUNT}
 # --address=<first node>:6379` on the others, then `vllm serve … --tensor-parallel-size 8 --pipeline-parallel-size 2
 # --distributed-executor-backend ray` on the first.
 #
-# --max-num-seqs is what the scheduler of cord is told as `[run] requests`, or a little less. Prefix caching is on by default
-# in vLLM; cord sends the continuations of one prefix together so that it is hit.
+# `[run] requests` is about twice --max-num-seqs: a batch that is decoded and one that is ready to follow. Prefix caching is on by
+# default in vLLM; cord sends the continuations of one prefix together so that it is hit.
 models=(${MODELS:?set MODELS to the teachers, for example "Qwen/QwQ-32B deepseek-ai/DeepSeek-R1-Distill-Qwen-32B"})
 servers=()
 for index in "${!models[@]}"; do

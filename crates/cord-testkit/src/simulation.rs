@@ -16,10 +16,8 @@ use cord_core::{
 use futures::channel::oneshot;
 use futures::task::noop_waker_ref;
 
-use self::cache::PrefixCache;
-use self::server::{Job, Server};
-
-pub use self::server::{Busy, Speed};
+use crate::cache::{PrefixCache, blocks, whole_blocks};
+use crate::server::{Busy, Job, Server, Speed};
 
 /// Virtual time with servers in it.
 ///
@@ -142,25 +140,28 @@ impl Simulated {
         self.simulation.world().servers[self.servers.clone()].iter().map(Server::busy).collect()
     }
 
-    async fn wait(&self, prompt: Vec<u8>, decoded: Vec<u8>, tokens: u64) {
+    async fn wait(&self, mut text: Vec<u8>, decoded: &[u8], tokens: u64) {
         let (done, receiver) = oneshot::channel();
+        let (prompt, before) = (text.len() as u64, whole_blocks(text.len()));
+        text.extend_from_slice(decoded);
+        let blocks = blocks(&text);
         {
             let mut ideal = self.ideal.lock().unwrap_or_else(PoisonError::into_inner);
-            ideal.1 += prompt.len() as u64 - ideal.0.known(&prompt);
-            ideal.0.keep(&[prompt.as_slice(), &decoded].concat());
+            ideal.1 += prompt - ideal.0.known(&blocks[..before]);
+            ideal.0.keep(&blocks);
             let mut world = self.simulation.world();
             world.requests += 1;
             let servers = &mut world.servers[self.servers.clone()];
             let (mut best, mut known) = (None, 0);
             for (index, server) in servers.iter().enumerate().filter(|(_, server)| !server.is_behind()) {
-                let here = server.known(&prompt);
+                let here = server.known(&blocks[..before]);
                 if here > known {
                     (best, known) = (Some(index), here);
                 }
             }
             let idle = || (0..servers.len()).min_by_key(|index| servers[*index].load()).expect("a model has servers");
             let chosen = best.unwrap_or_else(idle);
-            servers[chosen].take(Job { prompt, decoded, tokens, done });
+            servers[chosen].take(Job { blocks, before, prompt, tokens, done });
         }
         receiver.await.expect("a server answers what it took");
     }
@@ -184,7 +185,7 @@ impl LanguageModel for Simulated {
         Box::pin(async move {
             let prompt = text(&request.prompt);
             let reply = self.model.generate(request).await?;
-            self.wait(prompt, reply.text.clone().into_bytes(), reply.usage.generated_tokens).await;
+            self.wait(prompt, reply.text.as_bytes(), reply.usage.generated_tokens).await;
             Ok(reply)
         })
     }
@@ -193,7 +194,7 @@ impl LanguageModel for Simulated {
         Box::pin(async move {
             let prompt = [text(&request.prompt), request.continuation.clone().into_bytes()].concat();
             let reply = self.model.loglikelihood(request).await?;
-            self.wait(prompt, Vec::new(), 0).await;
+            self.wait(prompt, &[], 0).await;
             Ok(reply)
         })
     }

@@ -47,10 +47,12 @@ pub struct Busy {
 }
 
 pub(crate) struct Job {
-    /// All that stands before the first new token.
-    pub(crate) prompt: Vec<u8>,
-    /// What is decoded; empty for a request that only scores.
-    pub(crate) decoded: Vec<u8>,
+    /// The blocks of all that stands before the first new token, and of what is decoded.
+    pub(crate) blocks: Vec<u64>,
+    /// How many of them stand before.
+    pub(crate) before: usize,
+    /// Tokens that stand before.
+    pub(crate) prompt: u64,
     /// Tokens to decode: more than the text has, where a stop was trimmed.
     pub(crate) tokens: u64,
     pub(crate) done: oneshot::Sender<()>,
@@ -98,7 +100,7 @@ impl Server {
         self.load() >= 2 * self.speed.batch
     }
 
-    pub(crate) fn known(&self, prompt: &[u8]) -> u64 {
+    pub(crate) fn known(&self, prompt: &[u64]) -> u64 {
         self.cache.known(prompt)
     }
 
@@ -112,8 +114,8 @@ impl Server {
             return;
         }
         if let Some(job) = self.waiting.pop_front() {
-            let cached = self.cache.known(&job.prompt);
-            let new = job.prompt.len() as u64 - cached;
+            let cached = self.cache.known(&job.blocks[..job.before]);
+            let new = job.prompt - cached;
             self.busy.cached += cached;
             self.busy.prefilled += new;
             self.prefilling = Some((job, new as f64 * self.speed.prefill));
@@ -156,7 +158,7 @@ impl Server {
     }
 
     fn prefilled(&mut self, job: Job) {
-        self.cache.keep(&job.prompt);
+        self.cache.keep(&job.blocks[..job.before]);
         if job.tokens == 0 {
             let _ = job.done.send(());
             return;
@@ -172,7 +174,7 @@ impl Server {
         while let Some(first) = self.decoding.first_entry().filter(|first| first.key().0 == end) {
             let job = first.remove();
             self.busy.decoded += job.tokens;
-            self.cache.keep(&[job.prompt, job.decoded].concat());
+            self.cache.keep(&job.blocks);
             let _ = job.done.send(());
         }
     }
