@@ -5,7 +5,7 @@
     .venv/bin/python scripts/bench_torch.py --shape mini --work train --threads 2
 
 Shapes and amounts of work are in `crates/cord-train/benches/work.json`. The model is transformers' own
-`LlamaForCausalLM` in f32, eager; training ends with `clip_grad_norm_` and the fused `AdamW`; decoding is a greedy loop over the model
+`LlamaForCausalLM` in f32, not compiled; training ends with `clip_grad_norm_` and the fused `AdamW`; decoding is a greedy loop over the model
 with a key-value cache and without the overhead of `generate`. Where PyTorch offers a choice (attention by `sdpa` or
 `eager`, a dynamic or a static cache), each is tried first and the fastest is measured. Not covered: `torch.compile`.
 """
@@ -31,13 +31,15 @@ ATTENTIONS = ["sdpa", "eager"]
 CACHES = ["dynamic", "static"]
 
 
-def tokens(rows: int, count: int, vocab: int) -> torch.Tensor:
-    """The same made-up text as the twin's: `[rows, count]`, rows differ, no special token."""
-    return torch.tensor([[3 + (row * 31 + place * 7) % (vocab - 3) for place in range(count)] for row in range(rows)])
+def tokens(model, rows: int, count: int) -> torch.Tensor:
+    """The same made-up text as the twin's, on the model's device: `[rows, count]`, rows differ, no special token."""
+    words = model.config.vocab_size - 3
+    text = [[3 + (row * 31 + place * 7) % words for place in range(count)] for row in range(rows)]
+    return torch.tensor(text, device=model.device)
 
 
 def trainer(model, work):
-    ids = tokens(work["batch"], work["tokens"], model.config.vocab_size)
+    ids = tokens(model, work["batch"], work["tokens"])
     linear = [module.weight for module in model.modules() if isinstance(module, torch.nn.Linear)]
     # The head is the embedding table, which decays no more than a norm does.
     linear = [weight for weight in linear if weight is not model.get_input_embeddings().weight]
@@ -60,7 +62,7 @@ def trainer(model, work):
 
 
 def decoder(model, work, batch: int, cache: str):
-    prompt = tokens(batch, work["prompt"], model.config.vocab_size)
+    prompt = tokens(model, batch, work["prompt"])
     new = work["new"]
 
     @torch.inference_mode()
@@ -97,6 +99,7 @@ def main() -> None:
     parser.add_argument("--work", required=True, choices=["train", "decode"])
     parser.add_argument("--batch", type=int, help="sequences that decode at once")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--device", default="cpu", help="`cpu`, or `cuda:0`: results go to the host, so the clock sees all of it")
     parser.add_argument("--variant", help="measure this one, as in the result's `variant`, without trying the others")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -110,7 +113,7 @@ def main() -> None:
         if batch not in work["batches"]:
             parser.error(f"expected `--batch` to be one of {work['batches']}, got `{batch}`")
 
-    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**shape["config"])).float()
+    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**shape["config"])).float().to(arguments.device)
     model.train(arguments.work == "train")
     variants = {"/".join(filter(None, pair)): pair for pair in itertools.product(ATTENTIONS, caches)}
     if arguments.variant and arguments.variant not in variants:
@@ -137,7 +140,7 @@ def main() -> None:
     assert len(set(counts)) == 1, f"every repetition has the same tokens: {counts}"
     print(json.dumps({
         "engine": "pytorch", "shape": arguments.shape, "work": arguments.work, "batch": batch,
-        "threads": torch.get_num_threads(), "parameters": sum(p.numel() for p in model.parameters()),
+        "threads": torch.get_num_threads(), "device": arguments.device, "parameters": sum(p.numel() for p in model.parameters()),
         "tokens": counts[0], "tokens_per_second": [counts[0] / t for t in times],
         "tokens_per_cpu_second": counts[0] * len(times) / cpu,
         "variant": fastest, "trials": {variant: counts[0] / t for variant, t in trials.items()},

@@ -1,11 +1,15 @@
 //! The binary `cord`: arguments in, stages run, results printed.
 
+mod accounts;
 mod datasets;
 mod machine;
+mod meter;
 mod models;
+mod outcomes;
 mod plan;
 mod progress;
 mod run;
+mod shards;
 mod stages;
 mod table;
 
@@ -15,6 +19,9 @@ use std::sync::atomic::Ordering;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use cord_recipe::Shard;
+
+use crate::shards::Part;
 
 /// Tensor operations allocate and free megabytes at a time, which the system's allocator gives back to the kernel and
 /// asks for again, page by page.
@@ -40,7 +47,13 @@ enum Verb {
     /// Run a recipe: every stage that is not there yet, then its table.
     ///
     /// Stopping loses at most what is in flight: run the same command again and it goes on.
-    Run(RecipeArgs),
+    ///
+    /// With --shard, only the trajectories of a share of the problems are generated. The processes of all shards may run at
+    /// once, on one shared folder or, with --remote, on machines that share none. Once all are done, `cord merge` and
+    /// `cord run` without --shard go on from there.
+    Run(RunArgs),
+    /// Make generations of their finished shards: the same bytes as generating in one piece.
+    Merge(MergeArgs),
     /// Show what a recipe would run: stages, what is done already, what it needs.
     Plan(RecipeArgs),
     /// Make the table of a recipe whose stages are done, without running anything.
@@ -60,6 +73,28 @@ struct RecipeArgs {
     /// The folder for results instead of the recipe's
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
+    /// The object store that finished shards are pushed to and pulled from: s3://bucket/folder (in a build with
+    /// --features s3) or file:///folder
+    #[arg(long, value_name = "URL")]
+    remote: Option<String>,
+}
+
+#[derive(Args)]
+struct RunArgs {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// Generate only one share of the problems: I of N, from 0/N to N-1/N
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
+}
+
+#[derive(Args)]
+struct MergeArgs {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// How many shards there are
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    shards: u32,
 }
 
 impl RecipeArgs {
@@ -67,6 +102,7 @@ impl RecipeArgs {
         let mut overrides = self.overrides.clone();
         overrides.extend(self.device.iter().map(|device| format!("run.device={device:?}")));
         overrides.extend(self.out.iter().map(|out| format!("run.out={:?}", out.display().to_string())));
+        overrides.extend(self.remote.iter().map(|url| format!("run.remote={url:?}")));
         run::read_recipe(&self.recipe, &overrides)
     }
 }
@@ -95,19 +131,22 @@ fn main() -> ExitCode {
 fn act(verb: &Verb) -> Result<ExitCode> {
     match verb {
         Verb::Run(args) => {
-            let recipe = args.read()?;
-            let (summary, store, plan) = run::run(&recipe)?;
-            let table = run::make_table(&recipe, &plan, &store)?;
-            print(&table.terminal());
-            print(&plan::whereabouts(&plan, &store)?);
-            if summary.failures.is_empty() {
-                return Ok(ExitCode::SUCCESS);
+            let recipe = args.recipe.read()?;
+            let part = args.shard.map_or(Part::Whole, Part::Shard);
+            let (summary, store, plan) = run::run(&recipe, part)?;
+            if args.shard.is_some() {
+                print(&shards::whereabouts(&plan, &store)?);
+            } else {
+                print(&run::make_table(&recipe, &plan, &store)?.terminal());
+                print(&plan::whereabouts(&plan, &store)?);
             }
-            say(&format!("{} problems failed:", summary.failures.len()));
-            for (stage, (id, reason)) in &summary.failures {
-                say(&format!("  {stage}: `{id}`: {reason}"));
-            }
-            Ok(ExitCode::from(3))
+            Ok(exit(&summary))
+        }
+        Verb::Merge(args) => {
+            let recipe = args.recipe.read()?;
+            let (summary, store, plan) = run::run(&recipe, Part::Merge(args.shards))?;
+            print(&shards::whereabouts(&plan, &store)?);
+            Ok(exit(&summary))
         }
         Verb::Plan(args) => {
             let recipe = args.read()?;
@@ -125,6 +164,18 @@ fn act(verb: &Verb) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// The exit status of a run whose stages are done; failed problems are listed.
+fn exit(summary: &run::Summary) -> ExitCode {
+    if summary.failures.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    say(&format!("{} problems failed:", summary.failures.len()));
+    for (stage, (id, reason)) in &summary.failures {
+        say(&format!("  {stage}: `{id}`: {reason}"));
+    }
+    ExitCode::from(3)
 }
 
 #[expect(clippy::print_stdout, reason = "results go to stdout")]

@@ -4,20 +4,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use cord_core::Digest;
 use cord_recipe::{Identities, Plan, Recipe, StageKind, StageSettings, StageSpec};
-use cord_store::{Program, StageWriter, Store, Timings};
+use cord_store::{Program, Remote, StageWriter, Store, StoreError, Timings};
 
 use crate::models::{Models, identity};
 use crate::progress::{Progress, StageProgress};
+use crate::shards::Part;
 use crate::stages::{Bench, Failure};
-use crate::{datasets, machine, stages, table};
+use crate::{datasets, machine, shards, stages, table};
 
 /// Set by Ctrl-C; stages look at it where they can stop without loss.
 pub(crate) static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// How often a process looks whether another one has let go of a stage.
+const WAIT_FOR_LOCK: Duration = Duration::from_millis(100);
 
 /// What a run left behind.
 pub(crate) struct Summary {
@@ -50,21 +54,23 @@ pub(crate) fn store(recipe: &Recipe) -> Result<Store> {
     Ok(Store::open(&recipe.run.out, &recipe.name, program)?)
 }
 
-/// Runs every stage that is not there yet, then makes the table.
+/// Runs every stage of a part of the work that is not there yet.
 ///
 /// Stages that do not wait for each other run side by side, as many as there are threads: a small model keeps one core
 /// busy, not two. No result depends on it.
-pub(crate) fn run(recipe: &Recipe) -> Result<(Summary, Store, Plan)> {
+pub(crate) fn run(recipe: &Recipe, part: Part) -> Result<(Summary, Store, Plan)> {
     let plan = plan(recipe)?;
     let store = store(recipe)?;
     let models = Models::new(&recipe.run)?;
-    let bench = Bench { store: &store, models: &models, run: &recipe.run, interrupted: &INTERRUPTED };
-    let work: Vec<&StageSpec> = plan.stages.iter().filter(|stage| stage.kind != StageKind::Table).collect();
+    let bench = Bench { store: &store, models: &models, run: &recipe.run, interrupted: &INTERRUPTED, part };
+    let work: Vec<&StageSpec> = plan.stages.iter().filter(|stage| part.does(stage, &plan.stages)).collect();
     let progress = Progress::new(work.len());
     let mut schedule = Schedule::default();
     for (index, stage) in work.iter().enumerate() {
-        if store.find(stage.kind.name(), stage.key)?.is_some() {
-            progress.cached(index, &stage.label());
+        // A shard has nothing to do where the whole is there.
+        let whole = store.find(stage.kind.name(), stage.key)?.is_some();
+        if whole || store.find(&part.stage_name(stage), stage.key)?.is_some() {
+            progress.cached(index, &part.label(stage));
             schedule.done.insert(stage.key);
         } else {
             schedule.waiting.push(index);
@@ -75,7 +81,7 @@ pub(crate) fn run(recipe: &Recipe) -> Result<(Summary, Store, Plan)> {
         let _leaving = Leaving { schedule: &schedule, changed: &changed };
         while let Some((index, threads)) = next(&schedule, &changed, &work, bench.threads()) {
             let stage = work[index];
-            let result = one_stage(&bench, index, stage, threads, &progress).with_context(|| stage.label());
+            let result = one_stage(&bench, index, stage, threads, &progress).with_context(|| part.label(stage));
             let mut schedule = schedule.lock().expect("no stage panicked");
             schedule.running -= 1;
             match result {
@@ -99,9 +105,10 @@ pub(crate) fn run(recipe: &Recipe) -> Result<(Summary, Store, Plan)> {
         return Err(error);
     }
     if let Some(index) = schedule.waiting.first() {
-        bail!("stopped before `{}`; run again to go on from there", work[*index].label());
+        bail!("stopped before `{}`; run again to go on from there", part.label(work[*index]));
     }
-    Ok((Summary { failures: failures(&store, &work)? }, store, plan))
+    let failures = failures(&store, &work, part)?;
+    Ok((Summary { failures }, store, plan))
 }
 
 /// What the workers of a run share.
@@ -156,20 +163,36 @@ fn next(schedule: &Mutex<Schedule>, changed: &Condvar, work: &[&StageSpec], thre
 }
 
 /// Every failed item of finished stages.
-fn failures(store: &Store, stages: &[&StageSpec]) -> Result<Vec<(String, Failure)>> {
+fn failures(store: &Store, stages: &[&StageSpec], part: Part) -> Result<Vec<(String, Failure)>> {
     let mut found = Vec::new();
     for stage in stages {
-        let Some(folder) = store.find(stage.kind.name(), stage.key)? else { continue };
+        let Some(folder) = store.find(&part.stage_name(stage), stage.key)? else { continue };
         let failed: Vec<Failure> =
             serde_json::from_value(folder.manifest().summary["failed"].clone()).unwrap_or_default();
-        found.extend(failed.into_iter().map(|failure| (stage.label(), failure)));
+        found.extend(failed.into_iter().map(|failure| (part.label(stage), failure)));
     }
     Ok(found)
 }
 
 fn one_stage(bench: &Bench<'_>, index: usize, stage: &StageSpec, threads: usize, progress: &Progress) -> Result<()> {
     let settings = serde_json::to_value(&stage.settings).context("a stage's settings are JSON")?;
-    let mut writer = bench.store.begin(stage.kind.name(), stage.key, settings, stage.input_keys())?;
+    let name = bench.part.stage_name(stage);
+    let mut writer = loop {
+        match bench.store.begin(&name, stage.key, settings.clone(), stage.input_keys()) {
+            Ok(writer) => break writer,
+            // Another process has made it since this one looked.
+            Err(StoreError::Finished { .. }) => return Ok(()),
+            // Shards that start together all want the problems, which one of them gathers in a moment.
+            Err(StoreError::Locked { .. })
+                if stage.kind == StageKind::Problems
+                    && bench.part != Part::Whole
+                    && !INTERRUPTED.load(Ordering::Relaxed) =>
+            {
+                std::thread::sleep(WAIT_FOR_LOCK);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    };
     let begun = Instant::now();
     let made = make(bench, &mut writer, index, stage, threads, progress);
     // Seconds are in no digest. Those of attempts that were stopped or failed are added up; a killed one's are lost.
@@ -177,7 +200,10 @@ fn one_stage(bench: &Bench<'_>, index: usize, stage: &StageSpec, threads: usize,
     *timings.entry("seconds".to_owned()).or_insert(0.0) += begun.elapsed().as_secs_f64();
     writer.write_timings(&timings)?;
     let (summary, message, shown) = made?;
-    writer.finish(summary)?;
+    let folder = writer.finish(summary)?;
+    if let (Part::Shard(_), StageKind::Generate, Some(url)) = (bench.part, stage.kind, &bench.run.remote) {
+        Remote::open(url)?.push(bench.store, &folder)?;
+    }
     shown.finish(&message);
     Ok(())
 }
@@ -193,7 +219,7 @@ fn make(
 ) -> Result<(serde_json::Value, String, StageProgress)> {
     let count = |key| bench.problems(key).map(|problems| problems.len() as u64);
     let input = stage.input(StageKind::Problems);
-    let bar = |total, unit: &str| -> StageProgress { progress.stage(index, &stage.label(), total, unit) };
+    let bar = |total, unit: &str| -> StageProgress { progress.stage(index, &bench.part.label(stage), total, unit) };
     Ok(match &stage.settings {
         StageSettings::Problems(settings) => {
             let shown = bar(1, "set");
@@ -203,7 +229,15 @@ fn make(
         }
         StageSettings::Generate(settings) => {
             let shown = bar(input.map_or(Ok(0), count)?, "problems");
-            let (summary, failures) = stages::generate(bench, writer, stage, settings, &shown)?;
+            let of = match bench.part {
+                Part::Whole => shards::complete(bench.store, stage)?,
+                Part::Shard(_) => None,
+                Part::Merge(count) => Some(count),
+            };
+            let (summary, failures) = match of {
+                Some(count) => shards::merge(bench, writer, stage, count)?,
+                None => stages::generate(bench, writer, stage, settings, &shown)?,
+            };
             let usage = &summary["usage"];
             let message = format!(
                 "{} trajectories, {} tokens generated, {} scored, {}",

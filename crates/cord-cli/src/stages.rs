@@ -1,32 +1,40 @@
 //! What each kind of stage does: inputs from finished folders, outputs to a writer.
 
-use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use cord_core::{Digest, LanguageModel, Message, Opening, Outcome, Problem, Seed, Trajectory, Usage};
-use cord_eval::{Discrimination, PromptTemplate as EvalPrompt, Sample, SampleState};
-use cord_generate::{Generator, Observer, PredictivePerplexity, PromptTemplate, Scorer, SearchResult, Teacher};
+use cord_eval::{PromptTemplate as EvalPrompt, Sample, SampleState};
+use cord_generate::{
+    Deadline, Drive, Generator, Interrupted, Observer, Policy, PromptTemplate, ScorerSettings, SearchResult, Solved,
+    Teacher, drive_adaptively,
+};
 use cord_lm::{Dtype, save};
 use cord_math::{DEFAULT_FUEL, Doubt, Start, Verdict, verify};
 use cord_recipe::{
-    EvalStage, EvaluatedModel, GenerateStage, Keep, ProblemSettings, RunSettings, ScorerModel, StageKind, StageSpec,
-    TrainData, TrainLength, TrainStage,
+    EvalStage, EvaluatedModel, GenerateStage, Keep, ProblemSettings, RunSettings, StageKind, StageSpec, TrainData,
+    TrainLength, TrainStage,
 };
 use cord_store::{
-    Journal, Journaled, LedgerRow, SampleRow, StageFolder, StageWriter, Store, candidates_to_parquet,
-    samples_to_parquet, to_jsonl, trajectories_from_parquet, trajectories_to_parquet,
+    Journal, Journaled, SampleRow, StageFolder, StageWriter, Store, samples_to_parquet, to_jsonl,
+    trajectories_from_parquet,
 };
 use cord_train::{AdamWConfig, Example, LengthPolicy, RunLength, Schedule, ScheduleKind, TrainSettings, train};
+use futures::StreamExt;
 use serde_json::json;
 
+use crate::accounts::Accounts;
 use crate::datasets::{self, RowText};
+use crate::meter::{Stopwatch, WallClock};
 use crate::models::{Models, folder};
+use crate::outcomes::Outcomes;
 use crate::progress::StageProgress;
+use crate::shards::Part;
 
 /// The most tokens, padding included, of one part of a batch. The gradients of parts are computed side by side and summed
 /// in order, so this is the same on every machine.
@@ -41,6 +49,7 @@ pub(crate) struct Bench<'a> {
     pub(crate) models: &'a Models,
     pub(crate) run: &'a RunSettings,
     pub(crate) interrupted: &'a AtomicBool,
+    pub(crate) part: Part,
 }
 
 /// An item that failed, in a stage that went on.
@@ -74,6 +83,12 @@ impl Bench<'_> {
         NonZeroUsize::new(self.run.concurrency as usize).expect("a recipe's concurrency is above 0")
     }
 
+    /// The most requests of one model in flight. Twice a batch: one that is decoded, one that is ready to follow.
+    fn requests(&self) -> NonZeroUsize {
+        let most = self.run.requests.map_or(2 * self.run.max_batch as usize, |requests| requests as usize);
+        NonZeroUsize::new(most).expect("a recipe's counts are above 0")
+    }
+
     /// How many threads the run computes with.
     pub(crate) fn threads(&self) -> usize {
         let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -102,17 +117,22 @@ pub(crate) fn generate(
     settings: &GenerateStage,
     progress: &StageProgress,
 ) -> Result<(serde_json::Value, Vec<Failure>)> {
-    let problems = context.problems(stage.input(StageKind::Problems).expect("generation has problems"))?;
+    let mut problems = context.problems(stage.input(StageKind::Problems).expect("generation has problems"))?;
+    if let Part::Shard(shard) = context.part {
+        let mut place = 0..;
+        problems.retain(|_| place.next().is_some_and(|place| shard.takes(place)));
+    }
+    progress.of(problems.len() as u64);
     let journal = Arc::new(Journal::open(&writer.journal_path())?);
-    let mut open: BTreeMap<PathBuf, Arc<dyn LanguageModel>> = BTreeMap::new();
+    let mut accounts = Accounts::open(writer)?;
+    let mut open: Vec<PathBuf> = Vec::new();
     let mut model = |named: &cord_recipe::NamedModel| -> Result<Arc<dyn LanguageModel>> {
         let dir = folder(&named.source)?;
-        if let Some(model) = open.get(&dir) {
-            return Ok(model.clone());
+        if let Some(place) = open.iter().position(|known| *known == dir) {
+            return Ok(accounts.also(place, &named.name));
         }
-        let engine = context.models.engine(&dir, &named.name)?;
-        let model = journaled(engine, &journal);
-        open.insert(dir, model.clone());
+        let model = accounts.add(&named.name, context.models.engine(&dir, &named.name)?, &journal);
+        open.push(dir);
         Ok(model)
     };
     let prompt = PromptTemplate::new(settings.prompt.clone())?;
@@ -124,39 +144,76 @@ pub(crate) fn generate(
             Ok(Teacher { name, model: model(&teacher.model)?, sampling: teacher.sampling })
         })
         .collect::<Result<Vec<_>>>()?;
-    let scorer: Arc<dyn Scorer> = match &settings.scorer {
-        Some(ScorerModel::PredictivePerplexity { model: prover, cue }) => {
-            Arc::new(PredictivePerplexity::new(model(prover)?, cue.clone(), prompt)?)
-        }
-        None => {
-            anyhow::bail!("expected a scorer, got none: add `generate.scorer`, so that trajectories can be compared")
-        }
-    };
-    let generator = Generator::new(search_settings(settings)?, teachers, scorer)?;
-    let watch = Watch { progress, done: AtomicU64::new(0), generated: AtomicU64::new(0), begun: Instant::now() };
     let seed = Seed::root(stage.seed.expect("generation draws"));
-    let outcomes = futures::executor::block_on(generator.run(&problems, seed, context.concurrency(), &watch));
-
-    let by_id: BTreeMap<&str, &Problem> = problems.iter().map(|problem| (problem.id.as_str(), problem)).collect();
-    let (mut trajectories, mut ledger, mut failures) = (Vec::new(), Vec::new(), Vec::new());
-    let mut preference = Discrimination::default();
-    let mut usage = Usage::default();
-    for outcome in outcomes {
+    let Some(judges) = &settings.scorer else {
+        anyhow::bail!("expected a scorer, got none: add `generate.scorer`, so that trajectories can be compared")
+    };
+    // The two crates write the same words here too.
+    let named: ScorerSettings = serde_json::from_value(json!(judges.map(&|judge| judge.name.clone())))?;
+    let scorer = named.scorer(&prompt, seed.named("generate"), &mut |name: &str| {
+        model(judges.models().into_iter().find(|judge| judge.name == name).expect("a scorer names its own models"))
+    })?;
+    let search = search_settings(settings)?;
+    let generator = |policy: Option<Policy>| {
+        let settings = cord_generate::GenerateSettings { policy, ..search.clone() };
+        Generator::new(settings, teachers.clone(), scorer.clone())
+    };
+    let watch = Watch {
+        progress,
+        watch: Stopwatch::default(),
+        done: AtomicU64::new(0),
+        generated: AtomicU64::new(0),
+        begun: Instant::now(),
+    };
+    let deadline = settings
+        .deadline
+        .map(|seconds| Deadline { after: Duration::from_secs(seconds.into()), clock: Arc::new(WallClock) });
+    let drive = Drive {
+        problems: context.concurrency(),
+        requests: context.requests(),
+        deadline,
+        stop: Some(context.interrupted),
+        observer: &watch,
+    };
+    let mut outcomes = Outcomes::default();
+    let mut ended = |Solved { problem, outcome, .. }: Solved| {
+        let seconds = watch.watch.end(&problem.id);
         match outcome {
-            Outcome::Done(SearchResult { problem, trajectories: found, candidates, usage: spent }) => {
-                usage += spent;
-                preference.add(by_id[problem.as_str()], &candidates, DEFAULT_FUEL);
-                trajectories.extend(found);
-                ledger
-                    .extend(candidates.into_iter().map(|candidate| LedgerRow { problem: problem.clone(), candidate }));
+            Outcome::Done(result) => {
+                accounts.ended(&problem.id, result.usage, seconds);
+                outcomes.add(result);
             }
-            Outcome::Failed { id, reason } => failures.push((id, reason)),
+            Outcome::Failed { id, reason } => outcomes.failures.push((id, reason)),
         }
+        accounts.keep(writer)
+    };
+    let driven = futures::executor::block_on(async {
+        if let Some(adaptive) = &settings.adaptive {
+            let adaptive = serde_json::from_value(json!(adaptive)).context("the choice of teachers")?;
+            return drive_adaptively(&adaptive, &generator, &problems, seed, drive, &mut ended).await.map(Some);
+        }
+        let generator = generator(None)?;
+        let mut solved = pin!(generator.drive(problems.iter().cloned(), seed, drive));
+        while let Some(one) = solved.next().await.transpose()? {
+            ended(one)?;
+        }
+        anyhow::Ok(None)
+    });
+    // A stage that was stopped is taken up with what it cost so far.
+    accounts.write(writer)?;
+    journal.sync()?;
+    let policy = driven.map_err(|error| match error.downcast_ref::<Interrupted>() {
+        Some(_) => error.context(format!(
+            "{} of {} problems are done, and every reply is journaled; run again to go on from there",
+            watch.done.load(Ordering::Relaxed),
+            problems.len()
+        )),
+        None => error,
+    })?;
+    let (mut summary, failures) = outcomes.write(writer, &problems)?;
+    if let Some(policy) = policy {
+        summary["policy"] = json!(policy);
     }
-    writer.write_bytes("trajectories.parquet", &trajectories_to_parquet(&trajectories)?)?;
-    writer.write_bytes("candidates.parquet", &candidates_to_parquet(&ledger)?)?;
-    let summary = json!({"problems": problems.len(), "trajectories": trajectories.len(), "candidates": ledger.len(),
-                         "usage": usage, "failed": failures, "prefers-right-step-by-remaining": preference});
     Ok((summary, failures))
 }
 
@@ -170,6 +227,7 @@ fn search_settings(stage: &GenerateStage) -> Result<cord_generate::GenerateSetti
 
 struct Watch<'a> {
     progress: &'a StageProgress,
+    watch: Stopwatch,
     done: AtomicU64,
     generated: AtomicU64,
     begun: Instant,
@@ -184,6 +242,10 @@ impl Watch<'_> {
 }
 
 impl Observer for Watch<'_> {
+    fn begun(&self, problem: &Problem) {
+        self.watch.begin(&problem.id);
+    }
+
     fn spent(&self, usage: Usage) {
         self.generated.fetch_add(usage.generated_tokens, Ordering::Relaxed);
         self.show();
@@ -307,6 +369,7 @@ fn generated_rows(
         Keep::All => cord_generate::Keep::All,
         Keep::Complete => cord_generate::Keep::Complete,
         Keep::Correct => cord_generate::Keep::Correct,
+        Keep::Closed => cord_generate::Keep::Closed,
     };
     let correct = |problem: &Problem, trajectory: &Trajectory| {
         verify(&problem.answer, &trajectory.response, Start::Thinking, DEFAULT_FUEL).is_correct()

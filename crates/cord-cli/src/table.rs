@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
-use cord_core::{Digest, Problem, Seed, Trajectory};
+use cord_core::{Digest, Problem, Seed, Trajectory, TrajectoryEnd};
 use cord_eval::{Estimate, Range, Scores, StatsError, TrajectoryMeasures, mean, paired_difference};
 use cord_math::DEFAULT_FUEL;
 use cord_recipe::{Column as Wanted, EvalMetric, Plan, Recipe, StageKind, StageSettings, TableRow, TrajectoryMetric};
 use cord_report::{Column, Draft, Expectation, Format, Metric, Pair, Paper, PaperMap, Row, Table, judge_orders};
 use cord_store::{SampleRow, Store, read_jsonl, samples_from_parquet, trajectories_from_parquet};
 
+use crate::accounts::money;
 use crate::{machine, run};
 
 /// One arm under one seed: values for each problem by column, and sums.
@@ -31,7 +32,7 @@ pub(crate) fn of(recipe: &Recipe, plan: &Plan, store: &Store) -> Result<Table> {
         .context("a plan ends with its table")?;
     let mut arms: BTreeMap<&str, Vec<Measured>> = BTreeMap::new();
     for row in rows {
-        arms.entry(&row.arm).or_default().push(measure(store, row)?);
+        arms.entry(&row.arm).or_default().push(measure(recipe, store, row)?);
     }
     let mut draft = Draft {
         title: recipe.table.title.clone(),
@@ -67,10 +68,12 @@ pub(crate) fn of(recipe: &Recipe, plan: &Plan, store: &Store) -> Result<Table> {
     Ok(draft.finish()?)
 }
 
-/// The same table without what depends on the clock: equal bytes from equal runs.
+/// The same table without what depends on the clock or on prices: equal bytes from equal runs.
 pub(crate) fn without_seconds(table: &Table) -> Result<Table> {
     let mut draft = table.clone().into_draft();
-    let timed = |key: &str| key == "seconds" || key.ends_with(".seconds");
+    // A cost may be one of seconds, and depends on a price that is in no key.
+    let costs = [Wanted::Cost, Wanted::CostPerTrajectory].map(|column| column.to_string());
+    let timed = |key: &str| key == "seconds" || key.ends_with(".seconds") || costs.iter().any(|cost| cost == key);
     draft.columns.retain(|column| !timed(&column.key));
     draft.rows.iter_mut().for_each(|row| row.metrics.retain(|key, _| !timed(key)));
     Ok(draft.finish()?)
@@ -96,6 +99,7 @@ fn column(wanted: &Wanted) -> Column {
             TrajectoryMetric::Failed => ("failed".to_owned(), Format::Count),
             TrajectoryMetric::GeneratedTokens => ("generated tokens".to_owned(), Format::Count),
             TrajectoryMetric::ScoredTokens => ("scored tokens".to_owned(), Format::Count),
+            TrajectoryMetric::TokensPerTrajectory => ("tokens per trajectory".to_owned(), Format::Count),
         },
         Wanted::Eval { benchmark, metric } => match metric {
             EvalMetric::PassAt1 => (format!("{benchmark} pass@1"), Format::Percent),
@@ -104,15 +108,17 @@ fn column(wanted: &Wanted) -> Column {
             EvalMetric::GeneratedTokens => (format!("{benchmark} tokens"), Format::Count),
         },
         Wanted::Seconds => ("seconds".to_owned(), Format::Seconds),
+        Wanted::Cost => ("cost".to_owned(), Format::Decimal),
+        Wanted::CostPerTrajectory => ("cost per trajectory".to_owned(), Format::Decimal),
     };
     Column { key, label, format }
 }
 
-fn measure(store: &Store, row: &TableRow) -> Result<Measured> {
+fn measure(recipe: &Recipe, store: &Store, row: &TableRow) -> Result<Measured> {
     let mut measured = Measured::default();
     let mut stages: BTreeSet<(StageKind, Digest)> = BTreeSet::new();
     if let (Some(generate), Some(problems)) = (row.generate, row.problems) {
-        trajectories(store, generate, problems, &mut measured)?;
+        trajectories(recipe, store, generate, problems, &mut measured)?;
         stages.insert((StageKind::Generate, generate));
     }
     if let Some(train) = row.train {
@@ -135,9 +141,16 @@ fn measure(store: &Store, row: &TableRow) -> Result<Measured> {
     Ok(measured)
 }
 
-fn trajectories(store: &Store, generate: Digest, problems: Digest, measured: &mut Measured) -> Result<()> {
+fn trajectories(
+    recipe: &Recipe,
+    store: &Store,
+    generate: Digest,
+    problems: Digest,
+    measured: &mut Measured,
+) -> Result<()> {
     let folder = store.find(StageKind::Generate.name(), generate)?.context("a finished generation stage")?;
     let found: Vec<Trajectory> = trajectories_from_parquet(folder.read_bytes("trajectories.parquet")?)?;
+    let accepted = found.iter().filter(|trajectory| trajectory.end == TrajectoryEnd::Complete).count();
     let problems = store.find(StageKind::Problems.name(), problems)?.context("a finished problems stage")?;
     let problems: Vec<Problem> = read_jsonl(&problems.read_bytes("problems.jsonl")?, &problems.file("problems.jsonl"))?;
     let mut by_problem: BTreeMap<&str, Vec<Trajectory>> = BTreeMap::new();
@@ -165,6 +178,19 @@ fn trajectories(store: &Store, generate: Digest, problems: Digest, measured: &mu
     measured.numbers.insert(word(TrajectoryMetric::Failed), failed);
     measured.numbers.insert(word(TrajectoryMetric::GeneratedTokens), measures.usage.generated_tokens as f64);
     measured.numbers.insert(word(TrajectoryMetric::ScoredTokens), measures.usage.scored_tokens as f64);
+    // Only where it is asked for: a table that was made before this metric existed stays as it was.
+    let per_trajectory = Wanted::Trajectories(TrajectoryMetric::TokensPerTrajectory);
+    if accepted > 0 && recipe.table.columns.contains(&per_trajectory) {
+        let tokens = measures.usage.generated_tokens as f64 / accepted as f64;
+        measured.numbers.insert(per_trajectory.to_string(), tokens);
+    }
+    // Where a price is unknown the cell stays empty.
+    if let Some(money) = folder.costs()?.and_then(|costs| money(&costs, &recipe.run.prices)) {
+        measured.numbers.insert(Wanted::Cost.to_string(), money);
+        if accepted > 0 {
+            measured.numbers.insert(Wanted::CostPerTrajectory.to_string(), money / accepted as f64);
+        }
+    }
     let seconds = run::seconds(store, StageKind::Generate, generate)?.unwrap_or(0.0);
     measured.numbers.insert("generate.seconds".to_owned(), seconds);
     Ok(())

@@ -98,3 +98,64 @@ fn an_interrupted_run_stops_at_a_step_and_goes_on_from_there() {
     desk.cord(&long).expect(0);
     assert_same(&desk.results("scratch"), &undisturbed.results("scratch"), "an interrupted run");
 }
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_generation_awaits_its_replies_and_goes_on_from_there() {
+    let long = [
+        "run",
+        "recipes/distil.toml",
+        "--set",
+        "seeds=[1]",
+        "--set",
+        "arms=[{name=\"cord\"}]",
+        "--set",
+        "table.order=[]",
+        "--set",
+        "problems.limit=100",
+        "--set",
+        "generate.search.width=4",
+        "--set",
+        "run.requests=4",
+    ];
+    let desk = || {
+        let desk = Desk::with_models();
+        let set = fs::read_to_string(desk.path("datasets/tiny/train.toml")).unwrap();
+        desk.write("datasets/tiny/train.toml", &set.replace("count = 6", "count = 100"));
+        desk
+    };
+    let undisturbed = desk();
+    undisturbed.cord(&long).expect(0);
+
+    let desk = desk();
+    let replies = || {
+        let entries = fs::read_dir(desk.path("runs/distil")).into_iter().flatten();
+        let mut paths = entries.map(|entry| entry.unwrap().path());
+        let partial = paths.find(|path| path.to_string_lossy().contains("/.partial-generate-"));
+        partial.and_then(|path| fs::read(path.join("journal.jsonl")).ok())
+    };
+    let mut interrupted = 0;
+    for _ in 0..3 {
+        let before = replies().map_or(0, |journal| journal.len());
+        let mut child = desk.start(&long);
+        while replies().map_or(0, |journal| journal.len()) <= before {
+            assert!(child.try_wait().unwrap().is_none(), "the run ended before it was seen at work");
+            sleep(Duration::from_millis(1));
+        }
+        let interrupt = format!("kill -INT {}", child.id());
+        assert!(std::process::Command::new("sh").args(["-c", &interrupt]).status().unwrap().success());
+        let status = child.wait().unwrap();
+        let mut said = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert_eq!(status.code(), Some(1), "{said}");
+        assert!(said.contains("stopping at the next safe point; press Ctrl-C again to stop at once"), "{said}");
+        interrupted += u32::from(
+            said.contains("of 100 problems are done, and every reply is journaled; run again to go on from there"),
+        );
+        // Every line is whole: what was in flight was awaited.
+        assert!(replies().is_none_or(|journal| journal.ends_with(b"\n")));
+    }
+    assert!(interrupted > 0, "no signal fell into the generation");
+    desk.cord(&long).expect(0);
+    assert_same(&desk.results("distil"), &undisturbed.results("distil"), "an interrupted generation");
+}

@@ -324,6 +324,12 @@ pub trait LanguageModel: Send + Sync {
     /// What it can do, as probed when it was opened.
     fn capabilities(&self) -> Capabilities;
 
+    /// Prompt tokens that it has found in a prefix cache since it was opened. Absent where it does not say: that is
+    /// not zero.
+    fn cached_tokens(&self) -> Option<u64> {
+        None
+    }
+
     /// Continues a prompt.
     fn generate(&self, request: GenerateRequest) -> BoxFuture<'_, Result<Generation, ModelError>>;
 

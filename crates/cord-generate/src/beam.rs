@@ -1,23 +1,26 @@
 //! Step-level beam search.
 //!
 //! Each step, every teacher proposes continuations of every open beam, B×K×proposals candidates, and the B best
-//! are kept. A finished trajectory is not expanded; it competes by its score ([`crate::Finished`]). The search ends
-//! when no kept trajectory is open. Budgets make sure of that: a step that uses up the reasoning's tokens or
-//! the number of steps is not open.
+//! are kept. A finished trajectory is not expanded; what becomes of its place is a setting ([`crate::Finished`]). The search
+//! ends when no kept trajectory is open, or earlier where the recipe says so ([`crate::StopRule`]). Budgets make sure that it
+//! does: a step that uses up the reasoning's tokens or the number of steps is not open.
 
 use cord_core::{Fate, StepKind, TrajectoryEnd};
 
-use crate::board::{Board, Proposal};
+use crate::board::Board;
 use crate::ledger::{Final, State};
+use crate::proposal::Proposal;
 use crate::ranking::{Contender, Standing, rank};
-use crate::{AnswerBy, BeamSettings, Finished, GenerateError, SearchResult};
+use crate::{AnswerBy, BeamSettings, Finished, GenerateError, SearchResult, StopRule};
 
 pub(crate) struct Beam {
     settings: BeamSettings,
     /// The candidates that compete for the next places.
     pool: Vec<Contender>,
-    /// Who held the places before.
+    /// Who holds the places.
     kept: Vec<u32>,
+    /// Finished trajectories that compete for places no more, in the order in which they finished.
+    finished: Vec<u32>,
     depth: u32,
     /// The chosen trajectories, once their answers are being written.
     finals: Vec<Final>,
@@ -25,7 +28,8 @@ pub(crate) struct Beam {
 
 impl Beam {
     pub(crate) fn begin(settings: BeamSettings, board: &mut Board) -> Self {
-        let mut beam = Self { settings, pool: Vec::new(), kept: Vec::new(), depth: 0, finals: Vec::new() };
+        let (pool, kept, finished, finals) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut beam = Self { settings, pool, kept, finished, depth: 0, finals };
         beam.expand(board, None, 0);
         beam
     }
@@ -38,16 +42,28 @@ impl Beam {
         let kept = self.keep(board);
         if kept.is_empty() {
             // Every open beam was offered nothing but white space. The trajectories end where they are.
-            if self.kept.is_empty() {
-                return Err(GenerateError::NothingProposed { teachers: board.plan.teachers().to_vec() });
+            let nothing = board.nothing_among(self.pool.iter().map(|one| one.id));
+            if self.kept.is_empty() || matches!(nothing, GenerateError::NothingScored { .. }) {
+                return Err(nothing);
             }
             for id in &self.kept {
                 board.ledger.get_mut(*id).state = State::Ended(TrajectoryEnd::Unclosed);
             }
+            if self.settings.finished != Finished::Compete {
+                self.finished.append(&mut self.kept);
+            }
             return Ok(self.conclude(board));
         }
-        self.kept = kept;
-        if self.kept.iter().all(|id| board.ledger.get(*id).state != State::Open) {
+        let is_open = |id: &u32| board.ledger.get(*id).state == State::Open;
+        match self.settings.finished {
+            Finished::Compete => self.kept = kept,
+            Finished::SetAside | Finished::Hold => {
+                let (open, finished): (Vec<u32>, Vec<u32>) = kept.into_iter().partition(is_open);
+                self.kept = open;
+                self.finished.extend(finished);
+            }
+        }
+        if !self.kept.iter().any(is_open) || self.places() == 0 || self.may_stop(board) {
             return Ok(self.conclude(board));
         }
         self.pool.clear();
@@ -62,25 +78,41 @@ impl Beam {
         Ok(None)
     }
 
-    /// Has every teacher propose continuations of one beam.
+    /// Has the teachers propose continuations of one beam.
     fn expand(&mut self, board: &mut Board, parent: Option<u32>, beam: u32) {
-        let budget = board.plan.settings().budget;
+        let settings = board.plan.settings();
         let prefix = parent.map_or_else(String::new, |id| board.ledger.text(id));
         let spent = parent.map_or(0, |id| board.ledger.get(id).spent);
-        let left = u64::from(budget.reasoning).saturating_sub(spent);
-        let max_tokens = u32::try_from(left).unwrap_or(u32::MAX).min(budget.step);
-        for teacher in 0..board.plan.teachers().len() {
-            for sample in 0..self.settings.proposals {
-                let kind = StepKind::Reasoning;
-                let proposal = Proposal { parent, prefix: &prefix, beam, teacher, sample, kind, max_tokens };
-                self.pool.push(Contender { id: board.propose(&proposal), standing: Standing::Challenger(beam) });
+        let left = u64::from(settings.budget.reasoning).saturating_sub(spent);
+        let most = settings.segmenter.step_tokens(settings.budget.step);
+        let max_tokens = u32::try_from(left).unwrap_or(u32::MAX).min(most);
+        let asked = match &settings.policy {
+            None => (0..board.plan.teachers().len()).collect(),
+            Some(policy) => {
+                let seed = board.choice("teachers").indexed(u64::from(self.depth)).indexed(u64::from(beam));
+                policy.asked(self.depth, seed)
             }
+        };
+        for teacher in asked {
+            for sample in 0..self.settings.proposals {
+                let proposal = Proposal::new(StepKind::Reasoning, teacher, sample, max_tokens);
+                let id = board.propose(&proposal.after(parent, &prefix, beam));
+                self.pool.push(Contender { id, standing: Standing::Challenger(beam) });
+            }
+        }
+    }
+
+    /// How many trajectories can go on.
+    fn places(&self) -> usize {
+        let width = self.settings.width as usize;
+        match self.settings.finished {
+            Finished::Compete | Finished::SetAside => width,
+            Finished::Hold => width.saturating_sub(self.finished.len()),
         }
     }
 
     /// Ranks the pool and notes every candidate's place and fate.
     fn keep(&self, board: &mut Board) -> Vec<u32> {
-        let Finished::Compete = self.settings.finished;
         let ranking = rank(&board.ledger, &self.pool);
         let new = |board: &Board, id: u32| board.ledger.get(id).depth == self.depth;
         let siblings = ranking.order.iter().filter(|id| new(board, **id)).copied().collect::<Vec<_>>();
@@ -90,25 +122,54 @@ impl Beam {
         for id in ranking.duplicates {
             board.ledger.get_mut(id).fate = Fate::Duplicate;
         }
-        let kept: Vec<u32> = ranking.order.into_iter().take(self.settings.width as usize).collect();
+        let kept: Vec<u32> = ranking.order.into_iter().take(self.places()).collect();
         for id in &kept {
             board.ledger.get_mut(*id).fate = Fate::Kept;
         }
         kept
     }
 
+    /// The finished trajectories that hold a place or were set aside, best first.
+    fn standing(&self, board: &Board) -> Vec<u32> {
+        match self.settings.finished {
+            // The kept are in order already, by ties that are broken against who came later.
+            Finished::Compete => {
+                self.kept.iter().copied().filter(|id| board.ledger.get(*id).state != State::Open).collect()
+            }
+            Finished::SetAside | Finished::Hold => incumbents(board, self.finished.iter().copied()),
+        }
+    }
+
+    /// Does the recipe's rule end the search, though some trajectories are open?
+    fn may_stop(&self, board: &Board) -> bool {
+        let closed = |id: &u32| board.ledger.get(*id).state == State::Closed;
+        match self.settings.stop {
+            StopRule::AllFinished => false,
+            StopRule::BestFinished => match self.settings.finished {
+                Finished::Compete => self.kept.first().is_some_and(closed),
+                Finished::SetAside | Finished::Hold => {
+                    // The finished come first, so that they win ties as they do where they compete.
+                    let all = self.finished.iter().chain(&self.kept).copied();
+                    incumbents(board, all).first().is_some_and(closed)
+                }
+            },
+            StopRule::EnoughFinished => {
+                self.standing(board).iter().filter(|id| closed(id)).count() >= self.settings.select as usize
+            }
+        }
+    }
+
     /// Chooses the final trajectories and asks for their answers.
     fn conclude(&mut self, board: &mut Board) -> Option<SearchResult> {
         let AnswerBy::LastWriter = self.settings.answer_by;
         let closed = |id: &u32| board.ledger.get(*id).state == State::Closed;
-        let mut finals = self.kept.clone();
+        let mut finals = self.standing(board);
         if !finals.iter().any(closed) {
             // Closed reasoning that lost its place to candidates which then led nowhere. By number: the older first.
             let distinct = |id: &u32| board.ledger.get(*id).fate != Fate::Duplicate;
-            let incumbent = |id| Contender { id, standing: Standing::Incumbent };
-            let displaced: Vec<Contender> = board.ledger.ids().filter(closed).filter(distinct).map(incumbent).collect();
+            let displaced = incumbents(board, board.ledger.ids().filter(closed).filter(distinct));
             if !displaced.is_empty() {
-                finals = rank(&board.ledger, &displaced).order;
+                finals = displaced;
             }
         }
         finals.truncate(self.settings.select as usize);
@@ -121,4 +182,10 @@ impl Beam {
         let done = self.finals.iter().all(|chosen| chosen.answer.is_none());
         done.then(|| board.finish(&self.finals))
     }
+}
+
+/// Ranks trajectories that compete as equals, the first given first.
+fn incumbents(board: &Board, ids: impl Iterator<Item = u32>) -> Vec<u32> {
+    let pool: Vec<Contender> = ids.map(|id| Contender { id, standing: Standing::Incumbent }).collect();
+    rank(&board.ledger, &pool).order
 }

@@ -4,27 +4,18 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use cord_core::{
-    Digest, Digester, Fate, Finish, Generation, Message, Opening, Problem, ProblemId, Prompt, Seed, StepKind, Usage,
+    Candidate, Digest, Digester, Fate, Finish, Generation, Message, Opening, Problem, ProblemId, Prompt, Seed,
+    StepKind, Usage,
 };
 
 use crate::ledger::{Entry, Final, Ledger, State, reasoning_part};
+use crate::proposal::{Asked, Proposal, Scored};
+use crate::ranking::{Contender, rank};
 use crate::reply::{self, Written};
 use crate::{
-    Action, GenerateError, GenerateTask, Judged, Reply, Scope, Score, ScoreTask, SearchPlan, SearchResult, Ticket,
+    Action, Evidence, GenerateError, GenerateTask, Judged, Reply, Scope, Score, ScoreTask, SearchPlan, SearchResult,
+    Ticket,
 };
-
-/// A candidate to be written.
-pub(crate) struct Proposal<'a> {
-    pub(crate) parent: Option<u32>,
-    /// The text along the path to the parent.
-    pub(crate) prefix: &'a str,
-    /// The parent's place among the kept: a part of the candidate's seed.
-    pub(crate) beam: u32,
-    pub(crate) teacher: usize,
-    pub(crate) sample: u32,
-    pub(crate) kind: StepKind,
-    pub(crate) max_tokens: u32,
-}
 
 enum Errand {
     Write(Writing),
@@ -38,6 +29,8 @@ struct Writing {
     lead: String,
     allowance: u32,
     seed: Seed,
+    scored: Scored,
+    messages: Option<Vec<Message>>,
 }
 
 enum Opinion {
@@ -51,6 +44,7 @@ pub(crate) struct Board {
     pub(crate) plan: Arc<SearchPlan>,
     pub(crate) ledger: Ledger,
     problem: ProblemId,
+    question: String,
     messages: Vec<Message>,
     seed: Seed,
     queue: VecDeque<Action>,
@@ -70,6 +64,7 @@ impl Board {
             plan,
             ledger: Ledger::default(),
             problem: problem.id.clone(),
+            question: problem.question.clone(),
             seed,
             queue: VecDeque::new(),
             errands: BTreeMap::new(),
@@ -113,11 +108,13 @@ impl Board {
             fate: Fate::Dropped,
             usage: Usage::default(),
             spent,
+            logprob: Some(0.0),
             text_key: None,
             score_key: None,
         });
-        let prefix = proposal.prefix.to_owned();
-        self.ask(Writing { entry, prefix, lead: String::new(), allowance: proposal.max_tokens, seed });
+        let (prefix, messages) = (proposal.prefix.to_owned(), proposal.messages.clone());
+        let (allowance, scored, lead) = (proposal.max_tokens, proposal.scored, String::new());
+        self.ask(Writing { entry, prefix, lead, allowance, seed, scored, messages });
         entry
     }
 
@@ -130,7 +127,7 @@ impl Board {
             teacher,
             depth,
             prompt: Prompt {
-                messages: self.messages.clone(),
+                messages: writing.messages.as_ref().unwrap_or(&self.messages).clone(),
                 opening: Opening::Think,
                 prefix: format!("{}{}", writing.prefix, writing.lead),
             },
@@ -171,9 +168,33 @@ impl Board {
             }
             _ => return Err(GenerateError::UnknownTicket(ticket)),
         }
-        if self.writing == 0 && self.failures.is_empty() && !self.unscored.is_empty() {
-            self.ask_siblings();
-        }
+        self.send_siblings();
+        Ok(())
+    }
+
+    /// What an open request to a teacher is for; nothing where the ticket is none of such a request.
+    pub(crate) fn asked(&self, ticket: Ticket) -> Option<Asked<'_>> {
+        let Some(Errand::Write(writing)) = self.errands.get(&ticket) else { return None };
+        let entry = self.ledger.get(writing.entry);
+        let (teacher, depth, sample, kind) = (entry.teacher, entry.depth, entry.sample, entry.kind);
+        Some(Asked { prefix: &writing.prefix, teacher, depth, sample, kind, merges: writing.messages.is_some() })
+    }
+
+    /// Answers a request by a candidate of an earlier search, as it was read then.
+    pub(crate) fn restore(&mut self, ticket: Ticket, recorded: &Candidate) -> Result<(), GenerateError> {
+        let Some(Errand::Write(writing)) = self.errands.remove(&ticket) else {
+            return Err(GenerateError::UnknownTicket(ticket));
+        };
+        self.writing -= 1;
+        // A scorer's cost is counted in scored tokens, so the others are the teacher's.
+        let usage = Usage { scored_tokens: 0, ..recorded.usage };
+        let state = State::recorded(recorded, self.plan.settings().segmenter);
+        let entry = self.ledger.get_mut(writing.entry);
+        entry.usage += usage;
+        entry.spent += usage.generated_tokens;
+        entry.logprob = None;
+        self.enter(&writing, recorded.text.clone(), recorded.finish.clone(), state);
+        self.send_siblings();
         Ok(())
     }
 
@@ -183,6 +204,8 @@ impl Board {
         let entry = self.ledger.get_mut(id);
         entry.usage += generation.usage;
         entry.spent += generation.usage.generated_tokens;
+        let logprob = generation.mean_logprob.map(|mean| mean * generation.usage.generated_tokens as f64);
+        entry.logprob = entry.logprob.zip(logprob).map(|(sum, more)| sum + more);
         let (kind, teacher) = (entry.kind, entry.teacher);
         let settings = self.plan.settings();
         let budget = settings.budget;
@@ -210,22 +233,49 @@ impl Board {
                 return;
             }
         };
-        if state != State::Empty && kind != StepKind::Answer {
+        self.enter(&writing, text, generation.finish, state);
+    }
+
+    /// Writes a candidate into the ledger and sends it to the scorer.
+    fn enter(&mut self, writing: &Writing, text: String, finish: Finish, state: State) {
+        let id = writing.entry;
+        let kind = self.ledger.get(id).kind;
+        let wanted = match writing.scored {
+            Scored::Always => true,
+            Scored::IfEnded => state != State::Open,
+            Scored::Never => false,
+        };
+        if wanted && state != State::Empty && kind != StepKind::Answer {
             let step = if kind == StepKind::Whole { reasoning_part(&text) } else { &text };
-            let judged = Judged { prefix: writing.prefix.clone(), step: step.to_owned() };
+            let mean_logprob = self.mean_logprob(id);
+            let judged = Judged { prefix: writing.prefix.clone(), step: step.to_owned(), mean_logprob };
             self.have_scored(id, judged);
         }
         let entry = self.ledger.get_mut(id);
         entry.text_key = Some(Digest::of_bytes(format!("{}{text}", writing.prefix).as_bytes()));
-        entry.finish = generation.finish;
+        entry.finish = finish;
         entry.state = state;
         entry.text = text;
+    }
+
+    /// How sure the writer was, for a scorer that looks at it. Kept from all others: a text is judged once, and who wrote
+    /// it first must not show.
+    fn mean_logprob(&self, id: u32) -> Option<f64> {
+        let entry = self.ledger.get(id);
+        match self.plan.evidence() {
+            Evidence::Text => None,
+            Evidence::Writing => entry.logprob.map(|sum| sum / entry.usage.generated_tokens.max(1) as f64),
+        }
     }
 
     /// Has a candidate scored, unless the same one has been: teachers often agree, and the prover is the dearest model.
     fn have_scored(&mut self, id: u32, judged: Judged) {
         // The same text in other steps is another candidate: a scorer may look at the step alone.
-        let key = Digester::new("judged").part(judged.prefix.as_bytes()).part(judged.step.as_bytes()).finish();
+        let mut key = Digester::new("judged").part(judged.prefix.as_bytes()).part(judged.step.as_bytes());
+        if let Some(mean) = judged.mean_logprob {
+            key = key.part(&mean.to_le_bytes());
+        }
+        let key = key.finish();
         self.ledger.get_mut(id).score_key = Some(key);
         if self.opinions.contains_key(&key) {
             return;
@@ -235,6 +285,13 @@ impl Board {
             Scope::Siblings => {
                 self.unscored.insert(id, (key, judged));
             }
+        }
+    }
+
+    /// Sends candidates that are judged together once all of them are written.
+    fn send_siblings(&mut self) {
+        if self.writing == 0 && self.failures.is_empty() && !self.unscored.is_empty() {
+            self.ask_siblings();
         }
     }
 
@@ -260,15 +317,14 @@ impl Board {
             return Err(GenerateError::ScoreCount { scorer, expected: keys.len(), given: scores.len() });
         }
         for (key, score) in keys.into_iter().zip(scores) {
-            let opinion = if score.value.is_finite() {
-                // Minus zero is zero: it must not lose a tie.
-                Opinion::Known(Score { value: score.value + 0.0, ..score }, false)
-            } else {
-                Opinion::Failed(GenerateError::NotFinite {
+            let opinion = match score.value {
+                Some(value) if !value.is_finite() => Opinion::Failed(GenerateError::NotFinite {
                     scorer: self.plan.scorer().to_owned(),
                     expected: "a finite score",
-                    given: score.value.to_string(),
-                })
+                    given: value.to_string(),
+                }),
+                // Minus zero is zero: it must not lose a tie.
+                value => Opinion::Known(Score { value: value.map(|value| value + 0.0), ..score }, false),
             };
             self.opinions.insert(key, opinion);
         }
@@ -289,7 +345,7 @@ impl Board {
             let (Some(key), None) = (entry.score_key, entry.score) else { continue };
             match self.opinions.get_mut(&key) {
                 Some(Opinion::Known(score, charged)) => {
-                    entry.score = Some(score.value);
+                    entry.score = score.value;
                     if !std::mem::replace(charged, true) {
                         entry.usage += score.usage;
                     }
@@ -306,15 +362,43 @@ impl Board {
     pub(crate) fn ask_answer(&mut self, leaf: u32, place: u32) -> u32 {
         let reasoning = self.ledger.text(leaf);
         let teacher = self.ledger.get(leaf).teacher;
-        self.propose(&Proposal {
-            parent: Some(leaf),
-            prefix: &reasoning,
-            beam: place,
-            teacher,
-            sample: 0,
-            kind: StepKind::Answer,
-            max_tokens: self.plan.settings().budget.answer,
-        })
+        let answer = Proposal::new(StepKind::Answer, teacher, 0, self.plan.settings().budget.answer);
+        self.propose(&answer.after(Some(leaf), &reasoning, place))
+    }
+
+    /// A seed of the problem's, for a choice that is no teacher's.
+    pub(crate) fn choice(&self, name: &str) -> Seed {
+        self.seed.named(name)
+    }
+
+    /// The problem's text.
+    pub(crate) fn question(&self) -> &str {
+        &self.question
+    }
+
+    /// Why there is nothing to go on with among these candidates.
+    pub(crate) fn nothing_among(&self, pool: impl IntoIterator<Item = u32>) -> GenerateError {
+        let written = pool.into_iter().map(|id| self.ledger.get(id)).filter(|entry| entry.state != State::Empty);
+        let depths: Vec<u32> = written.map(|entry| entry.depth).collect();
+        match depths.first() {
+            Some(depth) => {
+                let (scorer, depth, candidates) = (self.plan.scorer().to_owned(), *depth, depths.len());
+                GenerateError::NothingScored { scorer, depth, candidates }
+            }
+            None => GenerateError::NothingProposed { teachers: self.plan.teachers().to_vec() },
+        }
+    }
+
+    /// Ranks candidates that were written on their own, notes their places, and gives the distinct ones, best first.
+    pub(crate) fn rank(&mut self, pool: &[Contender]) -> Vec<u32> {
+        let ranking = rank(&self.ledger, pool);
+        for (rank, id) in ranking.order.iter().enumerate() {
+            self.ledger.get_mut(*id).rank = Some(rank as u32);
+        }
+        for id in ranking.duplicates {
+            self.ledger.get_mut(id).fate = Fate::Duplicate;
+        }
+        ranking.order
     }
 
     /// Forgets what was still to be asked: after an error nothing is wanted.

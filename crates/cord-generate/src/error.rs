@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt::{self, Write as _};
+use std::time::Duration;
 
 use cord_core::ModelError;
 
@@ -55,6 +56,18 @@ pub enum GenerateError {
         /// The teachers that were asked.
         teachers: Vec<String>,
     },
+    /// The scorer had no opinion of any candidate.
+    #[error(
+        "scorer `{scorer}`: expected a score for at least one candidate at depth {depth}, got none for any of {candidates}"
+    )]
+    NothingScored {
+        /// The scorer's name.
+        scorer: String,
+        /// How many steps stood before the candidates.
+        depth: u32,
+        /// How many candidates there were.
+        candidates: usize,
+    },
     /// The scorer's model did not answer.
     #[error("scorer `{scorer}` failed")]
     Scorer {
@@ -83,6 +96,32 @@ pub enum GenerateError {
         /// The number of scores.
         given: usize,
     },
+    /// A ledger has no score of a candidate.
+    #[error("scorer `{scorer}`: expected a recorded score of the candidate `{}`, got none", .step.escape_debug())]
+    NotRecorded {
+        /// The scorer's name.
+        scorer: String,
+        /// The candidate's text.
+        step: String,
+    },
+    /// A scorer that is made of others was given none.
+    #[error("scorer `{scorer}`: expected {expected}, got none")]
+    NoSignals {
+        /// The scorer's name.
+        scorer: &'static str,
+        /// What it needs.
+        expected: &'static str,
+    },
+    /// The problem's other forms of its gold answer are no texts.
+    #[error("scorer `{scorer}`: expected a text or a list of texts as the problem's `{key}`, got `{given}`")]
+    Forms {
+        /// The scorer's name.
+        scorer: String,
+        /// The key of the problem's metadata.
+        key: String,
+        /// What it holds, as JSON.
+        given: String,
+    },
     /// The problem has no gold answer to predict.
     #[error("scorer `{scorer}`: expected a gold answer of at least one character, got `{given}`")]
     NoGold {
@@ -90,6 +129,14 @@ pub enum GenerateError {
         scorer: String,
         /// The gold answer.
         given: String,
+    },
+    /// The search took longer than it may.
+    #[error("expected a result within {} s, got none by depth {depth}", .limit.as_secs_f64())]
+    Deadline {
+        /// How long it may take.
+        limit: Duration,
+        /// How many steps stood before those that were being asked for.
+        depth: u32,
     },
     /// A reply bears a ticket that is not open: it was answered already, never issued, or is of the other kind.
     #[error("expected a reply to an open ticket, got one to `{0}`")]
@@ -121,6 +168,27 @@ pub enum SettingsFault {
         expected: String,
         /// The number.
         given: u64,
+    },
+    /// A fraction is out of its range.
+    #[error("`{key}`: expected {expected}, got {given}")]
+    NotWithin {
+        /// The setting, as in the recipe.
+        key: &'static str,
+        /// The range in words.
+        expected: String,
+        /// The number, in words: NaN has no other faithful form.
+        given: String,
+    },
+    /// The model that merges is the only teacher.
+    #[error("`teachers`: expected at least one teacher besides `{0}`, which merges what the others write, got none")]
+    NobodyToMerge(String),
+    /// A setting that only beam search has was given to another search.
+    #[error("`{key}`: expected the search `beam`, got `{given}`")]
+    BeamOnly {
+        /// The setting, as in the recipe.
+        key: &'static str,
+        /// The search.
+        given: &'static str,
     },
     /// There is nobody to propose steps.
     #[error("`teachers`: expected at least one teacher, got none")]

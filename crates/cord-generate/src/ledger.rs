@@ -2,7 +2,7 @@
 
 use cord_core::{Candidate, Digest, Fate, Finish, ProblemId, Step, StepKind, Trajectory, TrajectoryEnd, Usage};
 
-use crate::THINK_CLOSE;
+use crate::{Segmenter, THINK_CLOSE};
 
 /// What a search found for one problem.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +34,24 @@ pub(crate) enum State {
 }
 
 impl State {
+    /// The state of a candidate of an earlier search, from what its ledger says.
+    pub(crate) fn recorded(candidate: &Candidate, segmenter: Segmenter) -> Self {
+        let Candidate { kind, finish, terminal, score, text, .. } = candidate;
+        let closed = text.contains(THINK_CLOSE);
+        match (kind, finish) {
+            (StepKind::Reasoning, _) if *terminal && closed => Self::Closed,
+            (StepKind::Reasoning, Finish::Eos) if *terminal => Self::Ended(TrajectoryEnd::Unclosed),
+            (StepKind::Reasoning, _) if *terminal => Self::Ended(TrajectoryEnd::ReasoningTruncated),
+            (StepKind::Reasoning, _) if score.is_none() && segmenter.is_blank(text) => Self::Empty,
+            (StepKind::Reasoning, _) => Self::Open,
+            (StepKind::Whole, _) if text.trim().is_empty() => Self::Empty,
+            (StepKind::Whole, Finish::Eos) if !closed => Self::Ended(TrajectoryEnd::Unclosed),
+            (StepKind::Whole, _) if !closed => Self::Ended(TrajectoryEnd::ReasoningTruncated),
+            (StepKind::Whole | StepKind::Answer, Finish::Eos) => Self::Ended(TrajectoryEnd::Complete),
+            (StepKind::Whole | StepKind::Answer, _) => Self::Ended(TrajectoryEnd::AnswerTruncated),
+        }
+    }
+
     /// Truncated and unclosed candidates compete below all others: a prover may well like half a step, but
     /// nobody can finish it.
     pub(crate) fn is_sound(self) -> bool {
@@ -58,10 +76,19 @@ pub(crate) struct Entry {
     pub(crate) usage: Usage,
     /// Tokens generated along the path, this candidate's included.
     pub(crate) spent: u64,
+    /// The sum of its tokens' log-probabilities, where the teacher says.
+    pub(crate) logprob: Option<f64>,
     /// Digest of the whole text along the path: equal for duplicates.
     pub(crate) text_key: Option<Digest>,
-    /// Digest of the text that is judged; absent for what is not scored.
+    /// Digest of what is judged; absent for what is not sent to the scorer.
     pub(crate) score_key: Option<Digest>,
+}
+
+impl Entry {
+    /// Can it be ranked? Not where it is blank, or where the scorer had no opinion.
+    pub(crate) fn is_scored(&self) -> bool {
+        self.score.is_some()
+    }
 }
 
 /// A final trajectory: its last reasoning step (or whole response), and its answer where the reasoning closed.
@@ -94,6 +121,11 @@ impl Ledger {
         0..self.entries.len() as u32
     }
 
+    /// Tokens that the teachers have generated.
+    pub(crate) fn generated(&self) -> u64 {
+        self.entries.iter().map(|entry| entry.usage.generated_tokens).sum()
+    }
+
     /// The candidates from the first step to this one.
     fn path(&self, id: u32) -> Vec<u32> {
         let mut path: Vec<u32> = std::iter::successors(Some(id), |id| self.get(*id).parent).collect();
@@ -117,7 +149,12 @@ impl Ledger {
         self.entries.iter().for_each(|entry| usage += entry.usage);
         // Answers are asked for when the search is over, at any depth, so the order of asking is not the ledger's.
         let mut order: Vec<u32> = self.ids().collect();
-        order.sort_by_key(|id| self.get(*id).depth);
+        // Nor is that of whole responses which are asked for in rounds.
+        let place = |entry: &Entry| match (entry.kind, entry.parent) {
+            (StepKind::Whole, None) => (entry.teacher, entry.sample),
+            _ => (0, 0),
+        };
+        order.sort_by_key(|id| (self.get(*id).depth, place(self.get(*id))));
         let mut number = vec![0; order.len()];
         for (place, id) in order.iter().enumerate() {
             number[*id as usize] = place as u32;

@@ -6,11 +6,14 @@
 //! makes the gold answer ([`PredictivePerplexity`]); the best `width` are kept.
 //!
 //! - [`Segmenter`]: where a step ends.
-//! - [`Scorer`]: how good a candidate is.
+//! - [`Scorer`]: how good a candidate is. [`ScorerSettings`] lists those that a recipe can name.
 //! - [`Search`]: a state machine without IO. [`Search::next_action`] says what to ask of the models,
 //!   [`Search::accept`] takes what they said, in whatever order. A test, or a replay, needs no models.
 //! - [`Generator`]: the one driver, which runs many searches at once against real models.
-//! - [`training_set`]: from finished trajectories to the rows that a student learns from.
+//! - [`reselect`]: another criterion, search or set of teachers on the candidates of an earlier search.
+//! - [`Policy`]: which teachers to ask, learnt from which proposals survive.
+//! - [`training_set`], [`preference_pairs`], [`stepwise_rows`]: from trajectories and ledgers to the rows that a student
+//!   learns from; [`Decontamination`] and [`DatasetCard`] go with them.
 //!
 //! # Invariants
 //! - Every candidate is kept in the ledger, chosen or not.
@@ -21,36 +24,68 @@
 //! - Truncated and unclosed reasoning is a state that can be counted, never silent data.
 //!
 //! # Lacks
-//! An async runtime, tensors, tokenizers, files, clocks. Covered: prompt-guided segmentation, predictive
-//! perplexity, step-level beam search, curation, single teacher. Not covered: other segmenters and scorers,
-//! tree search with rollouts, integration.
+//! An async runtime, tensors, tokenizers, files, clocks. Not covered: reward models with a head of their own instead of
+//! words; choosing teachers in any search but the beam.
 
+mod adaptive;
 mod beam;
 mod board;
+mod card;
+mod criterion;
+mod decontamination;
+mod dispatch;
 mod drive;
 mod error;
+mod instruction;
+mod integration;
+mod judgment;
 mod ledger;
+mod likelihood;
+mod mcts;
+mod mixture;
 mod perplexity;
+mod preference;
 mod prompt;
+mod proposal;
 mod ranking;
 mod reply;
+mod reselect;
+mod reward;
 mod scorer;
 mod search;
 mod segment;
 mod settings;
+mod signals;
 mod training;
 mod whole;
 
-pub use drive::{Generator, Observer, Teacher};
-pub use error::{GenerateError, SettingsFault};
-pub use ledger::SearchResult;
-pub use perplexity::{DEFAULT_CUE, PredictivePerplexity};
-pub use prompt::PromptTemplate;
-pub use scorer::{Judged, Scope, Score, Scorer};
-pub use search::{Action, GenerateTask, Reply, ScoreTask, Search, SearchPlan, Ticket};
-pub use segment::{Reading, Segmenter, THINK_CLOSE};
-pub use settings::{
-    AnswerBy, BeamSettings, Budget, CurationSettings, Finished, GenerateSettings, PerplexitySettings, ScorerSettings,
-    SearchSettings, SingleSettings,
+pub use adaptive::{AdaptiveSettings, MakeGenerator, Policy, Survival, drive_adaptively, run_adaptively, warm_up};
+pub use card::{CardConfig, CardModel, DatasetCard};
+pub use criterion::{
+    CertaintySettings, EnsembleSettings, JudgmentSettings, LengthSettings, MixtureSettings, OpenModel,
+    PerplexitySettings, RandomSettings, RewardSettings, ScorerSettings, SignalSettings,
 };
-pub use training::{Keep, LeftOut, TrainingRow, TrainingSet, training_set};
+pub use decontamination::{DEFAULT_NGRAM, Decontamination, Overlap};
+pub use drive::{Clock, Deadline, Drive, Generator, Interrupted, Observer, Solved, Teacher};
+pub use error::{GenerateError, SettingsFault};
+pub use integration::IntegrationPrompt;
+pub use judgment::{BinaryJudgment, DEFAULT_VERDICT_TOKENS, JudgmentPrompt};
+pub use ledger::SearchResult;
+pub use likelihood::{AnswerReading, DEFAULT_CUE, Normalise};
+pub use mixture::{Mixture, Scale};
+pub use perplexity::{AnswerGain, Combine, PredictivePerplexity, ProverEnsemble};
+pub use preference::{
+    Label, Ledgers, PairSettings, PreferenceRow, StepwiseRow, Winners, preference_pairs, stepwise_rows,
+};
+pub use prompt::PromptTemplate;
+pub use reselect::{Gap, RecordedScores, Reselection, reselect};
+pub use reward::{ProcessReward, RewardPrompt};
+pub use scorer::{Evidence, Judged, Scope, Score, Scorer};
+pub use search::{Action, GenerateTask, Reply, ScoreTask, Search, SearchPlan, Ticket};
+pub use segment::{Cues, DEFAULT_STEP_TOKENS, Reading, Segmenter, THINK_CLOSE};
+pub use settings::{
+    AnswerBy, BeamSettings, Budget, Choose, CurationSettings, Finished, GenerateSettings, IntegrationSettings,
+    MctsSettings, SearchSettings, SingleSettings, StopRule,
+};
+pub use signals::{MaxLength, Measured, RandomScore, SelfCertainty};
+pub use training::{Keep, Kept, LeftOut, PromptCompletionRow, TrainingRow, TrainingSet, training_set};

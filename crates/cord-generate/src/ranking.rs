@@ -38,11 +38,11 @@ pub(crate) struct Ranking {
     pub(crate) duplicates: Vec<u32>,
 }
 
-/// Ranks contenders whose scores are all in. Those of one standing must come in the order of (teacher, sample). Empty
-/// candidates are left out.
+/// Ranks contenders whose scores are all in. Those of one standing must come in the order of (teacher, sample). What has
+/// no score is left out: blank candidates, and those of which the scorer had no opinion.
 pub(crate) fn rank(ledger: &Ledger, pool: &[Contender]) -> Ranking {
     let state = |one: &Contender| ledger.get(one.id).state;
-    let mut placed: Vec<Contender> = pool.iter().copied().filter(|one| state(one) != State::Empty).collect();
+    let mut placed: Vec<Contender> = pool.iter().copied().filter(|one| ledger.get(one.id).is_scored()).collect();
     // The sort is stable, so the pool's order breaks the last ties.
     placed.sort_by(|a, b| {
         let (sound_a, sound_b) = (state(a).is_sound(), state(b).is_sound());

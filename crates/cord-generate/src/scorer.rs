@@ -5,18 +5,31 @@ use cord_core::{BoxFuture, Problem, Usage};
 use crate::{GenerateError, THINK_CLOSE};
 
 /// A candidate as a scorer sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Judged {
     /// The reasoning before the candidate.
     pub prefix: String,
     /// The candidate: one step, or the reasoning part of a whole response.
     pub step: String,
+    /// The writer's mean log-probability (nats) of what it drew. Given only to a scorer that
+    /// [looks at it](Evidence::Writing), and absent where the writer's server does not say.
+    pub mean_logprob: Option<f64>,
 }
 
 impl Judged {
+    /// A candidate of which nothing is known but its text.
+    pub fn new(prefix: impl Into<String>, step: impl Into<String>) -> Self {
+        Self { prefix: prefix.into(), step: step.into(), mean_logprob: None }
+    }
+
     /// The reasoning with the candidate, without the tag that closes the block.
     pub fn reasoning(&self) -> String {
-        format!("{}{}", self.prefix, self.step.strip_suffix(THINK_CLOSE).unwrap_or(&self.step))
+        format!("{}{}", self.prefix, self.body())
+    }
+
+    /// The candidate without the tag that closes the block.
+    pub fn body(&self) -> &str {
+        self.step.strip_suffix(THINK_CLOSE).unwrap_or(&self.step)
     }
 
     /// Does the candidate close the reasoning block?
@@ -28,9 +41,12 @@ impl Judged {
 /// A scorer's opinion of one candidate; higher is better.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Score {
-    /// Finite; a search refuses any other number.
-    pub value: f64,
-    /// What the opinion cost.
+    /// Finite; a search refuses any other number. Absent where the scorer came to no opinion, such as a verdict that can't
+    /// be read: the candidate is then *unscored*. It stands in the ledger without a score, and it is never ranked and
+    /// never chosen, so that no opinion never passes for a bad or a good one.
+    pub value: Option<f64>,
+    /// What the opinion cost. Every token of it counts as a scored one, whether the scorer's model read it or drew it, so
+    /// that generated tokens are the teachers' alone: budgets are counted in them.
     pub usage: Usage,
 }
 
@@ -41,6 +57,15 @@ pub enum Scope {
     Each,
     /// All candidates of a depth together, since a score depends on the others.
     Siblings,
+}
+
+/// What an opinion depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// The text: candidates of one text are judged once, whoever wrote them.
+    Text,
+    /// The text and how sure its writer was of it ([`Judged::mean_logprob`]).
+    Writing,
 }
 
 /// Judges candidates.
@@ -54,7 +79,12 @@ pub trait Scorer: Send + Sync {
     /// What it must see at once.
     fn scope(&self) -> Scope;
 
-    /// Gives one finite score for each candidate, in their order.
+    /// What its opinions depend on.
+    fn evidence(&self) -> Evidence {
+        Evidence::Text
+    }
+
+    /// Gives one score for each candidate, in their order; each is finite or absent.
     fn score<'a>(
         &'a self,
         problem: &'a Problem,

@@ -3,12 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use cord_core::{Generation, Problem, Prompt, Seed};
+use cord_core::{Candidate, Generation, Problem, Prompt, Seed};
 
 use crate::beam::Beam;
 use crate::board::Board;
+use crate::integration::Integration;
+use crate::mcts::Mcts;
+use crate::proposal::Asked;
 use crate::whole::Whole;
-use crate::{GenerateError, GenerateSettings, Judged, Scope, Score, Scorer, SearchResult, SearchSettings};
+use crate::{Evidence, GenerateError, GenerateSettings, Judged, Scope, Score, Scorer, SearchResult, SearchSettings};
 
 /// Settings and teachers that fit together, checked once for all problems.
 #[derive(Clone, Debug)]
@@ -17,6 +20,7 @@ pub struct SearchPlan {
     teachers: Vec<String>,
     scorer: String,
     scope: Scope,
+    evidence: Evidence,
 }
 
 impl SearchPlan {
@@ -26,7 +30,8 @@ impl SearchPlan {
         if !faults.is_empty() {
             return Err(GenerateError::Settings(faults));
         }
-        Ok(Self { settings, teachers, scorer: scorer.name().to_owned(), scope: scorer.scope() })
+        let (name, scope, evidence) = (scorer.name().to_owned(), scorer.scope(), scorer.evidence());
+        Ok(Self { settings, teachers, scorer: name, scope, evidence })
     }
 
     /// The settings.
@@ -47,6 +52,11 @@ impl SearchPlan {
     /// What the scorer must see at once.
     pub fn scope(&self) -> Scope {
         self.scope
+    }
+
+    /// What the scorer's opinions depend on.
+    pub fn evidence(&self) -> Evidence {
+        self.evidence
     }
 }
 
@@ -143,6 +153,8 @@ pub struct Search {
 enum Strategy {
     Beam(Beam),
     Whole(Whole),
+    Mcts(Mcts),
+    Integration(Integration),
 }
 
 impl Search {
@@ -154,6 +166,8 @@ impl Search {
             SearchSettings::Beam(settings) => Strategy::Beam(Beam::begin(settings, &mut board)),
             SearchSettings::Curation(settings) => Strategy::Whole(Whole::curation(&settings, &mut board)),
             SearchSettings::Single(settings) => Strategy::Whole(Whole::single(&settings, &mut board)),
+            SearchSettings::Mcts(settings) => Strategy::Mcts(Mcts::begin(settings, &mut board)),
+            SearchSettings::Integration(settings) => Strategy::Integration(Integration::begin(settings, &mut board)),
         };
         Self { board, strategy, result: None }
     }
@@ -167,6 +181,20 @@ impl Search {
         }
     }
 
+    /// What an open request to a teacher is for.
+    pub(crate) fn asked(&self, ticket: Ticket) -> Option<Asked<'_>> {
+        self.board.asked(ticket)
+    }
+
+    /// Answers a request by a candidate of an earlier search.
+    pub(crate) fn restore(&mut self, ticket: Ticket, recorded: &Candidate) -> Result<(), GenerateError> {
+        let result = self.board.restore(ticket, recorded).and_then(|()| self.go_on());
+        if result.is_err() {
+            self.board.abandon();
+        }
+        result
+    }
+
     /// Takes a reply. An error is final: the search has no result and wants nothing more.
     pub fn accept(&mut self, reply: Reply) -> Result<(), GenerateError> {
         let result = self.take(reply);
@@ -178,10 +206,16 @@ impl Search {
 
     fn take(&mut self, reply: Reply) -> Result<(), GenerateError> {
         self.board.accept(reply)?;
+        self.go_on()
+    }
+
+    fn go_on(&mut self) -> Result<(), GenerateError> {
         if self.board.settle()? {
             self.result = match &mut self.strategy {
                 Strategy::Beam(beam) => beam.advance(&mut self.board)?,
-                Strategy::Whole(whole) => Some(whole.finish(&mut self.board)?),
+                Strategy::Whole(whole) => whole.advance(&mut self.board)?,
+                Strategy::Mcts(mcts) => mcts.advance(&mut self.board)?,
+                Strategy::Integration(integration) => integration.advance(&mut self.board)?,
             };
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DEFAULT_CUE, PromptTemplate, Segmenter, SettingsFault};
+use crate::{IntegrationPrompt, Policy, PromptTemplate, Segmenter, SettingsFault};
 
 /// All settings of a generation stage except its models.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,6 +21,10 @@ pub struct GenerateSettings {
     /// How much may be generated.
     #[serde(default)]
     pub budget: Budget,
+    /// Which teachers a beam asks; all of them where absent. Learnt from a stage's first problems and not written in any
+    /// recipe.
+    #[serde(skip)]
+    pub policy: Option<Policy>,
 }
 
 /// How much may be generated, in tokens of the teacher that writes.
@@ -46,7 +50,7 @@ impl Default for Budget {
 }
 
 /// How trajectories are found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum SearchSettings {
     /// Step-level beam search over all teachers' proposals: CoRD. Width 1 is the paper's greedy decoding.
@@ -55,6 +59,23 @@ pub enum SearchSettings {
     Curation(CurationSettings),
     /// Whole trajectories by one teacher; the best are kept.
     Single(SingleSettings),
+    /// Tree search with rollouts.
+    Mcts(MctsSettings),
+    /// Whole trajectories by the teachers, merged into one by a further model.
+    Integration(IntegrationSettings),
+}
+
+impl SearchSettings {
+    /// The kind, as in the recipe.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Beam(_) => "beam",
+            Self::Curation(_) => "curation",
+            Self::Single(_) => "single",
+            Self::Mcts(_) => "mcts",
+            Self::Integration(_) => "integration",
+        }
+    }
 }
 
 /// Settings of step-level beam search.
@@ -71,12 +92,16 @@ pub struct BeamSettings {
     pub answer_by: AnswerBy,
     /// How many final trajectories are returned, best first; at most `width`.
     pub select: u32,
+    /// When the search ends, if not by its budgets.
+    #[serde(skip_serializing_if = "is_default")]
+    pub stop: StopRule,
 }
 
 impl Default for BeamSettings {
     /// The paper's width of 4; one proposal, one final trajectory.
     fn default() -> Self {
-        Self { width: 4, proposals: 1, finished: Finished::default(), answer_by: AnswerBy::default(), select: 1 }
+        let (finished, answer_by, stop) = (Finished::default(), AnswerBy::default(), StopRule::default());
+        Self { width: 4, proposals: 1, finished, answer_by, select: 1, stop }
     }
 }
 
@@ -89,6 +114,24 @@ pub enum Finished {
     /// best closed one that had lost its place is taken back.
     #[default]
     Compete,
+    /// A finished trajectory leaves its place to the next best open one, so `width` trajectories go on as long as there are
+    /// so many. All that ever finished are weighed against each other in the end.
+    SetAside,
+    /// A finished trajectory keeps its place for good, so that ever fewer go on.
+    Hold,
+}
+
+/// When a beam search ends, if not by its budgets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StopRule {
+    /// When no kept trajectory is open.
+    #[default]
+    AllFinished,
+    /// When the best trajectory, open or finished, is finished. Going on could still find a better one.
+    BestFinished,
+    /// When as many trajectories have closed their reasoning as are to be returned.
+    EnoughFinished,
 }
 
 /// Who writes the answer after the reasoning block.
@@ -104,17 +147,80 @@ pub enum AnswerBy {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct CurationSettings {
-    /// How many trajectories are written; the i-th by teacher i mod K.
+    /// How many trajectories are written; the i-th by teacher i mod K. The paper's curation×2 has twice as many.
     pub trajectories: u32,
     /// How many final trajectories are returned, best first; at most `trajectories`.
     pub select: u32,
+    /// Goes on in rounds of one trajectory by each teacher until so many tokens have been generated for the problem: equal
+    /// compute to a search that spends as much. The last round may go past it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compute: Option<u64>,
 }
 
 impl Default for CurationSettings {
     /// The paper's 4 trajectories, of which the best is kept.
     fn default() -> Self {
-        Self { trajectories: 4, select: 1 }
+        Self { trajectories: 4, select: 1, compute: None }
     }
+}
+
+/// Settings of tree search.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct MctsSettings {
+    /// How many times the tree is walked from its root: each walk ends in one rollout, or at a trajectory's end.
+    pub iterations: u32,
+    /// How much a step that was seldom tried is preferred: UCT's constant c, for rewards in [0, 1].
+    pub exploration: f64,
+    /// How many proposals each teacher makes for each step that is continued.
+    pub proposals: u32,
+    /// Which trajectory is the result.
+    pub choose: Choose,
+    /// How many final trajectories are returned, best first; those after the first are the best scored.
+    pub select: u32,
+}
+
+impl Default for MctsSettings {
+    /// The paper says nothing of its tree search but what came of it. 16 walks, c = √2, one proposal by each teacher.
+    fn default() -> Self {
+        let choose = Choose::default();
+        Self { iterations: 16, exploration: std::f64::consts::SQRT_2, proposals: 1, choose, select: 1 }
+    }
+}
+
+/// Which trajectory is a tree search's result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Choose {
+    /// The one that the most visited steps lead to, finished by the last one's rollout where it is open.
+    #[default]
+    MostVisited,
+    /// The best scored of all that were finished, rollouts included.
+    BestScored,
+}
+
+/// Settings of integration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct IntegrationSettings {
+    /// The model that merges, by its name among the teachers. It writes no trajectory of its own.
+    pub model: String,
+    /// How many trajectories are written to be merged; the i-th by teacher i mod K.
+    #[serde(default = "four")]
+    pub trajectories: u32,
+    /// What the model is told.
+    #[serde(default)]
+    pub prompt: IntegrationPrompt,
+    /// How many merged trajectories it writes.
+    #[serde(default = "one")]
+    pub merged: u32,
+    /// How many final trajectories are returned, best first; at most `merged`.
+    #[serde(default = "one")]
+    pub select: u32,
+}
+
+fn four() -> u32 {
+    4
 }
 
 /// Settings of a single teacher.
@@ -131,34 +237,22 @@ pub struct SingleSettings {
     pub select: u32,
 }
 
+/// A setting that stands at its default is not written, so that it renames no stage from before there was a choice.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 fn one() -> u32 {
     1
 }
 
-/// How candidates are judged.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "kind")]
-pub enum ScorerSettings {
-    /// How predictable a candidate makes the gold answer.
-    PredictivePerplexity(PerplexitySettings),
-}
-
-/// Settings of predictive perplexity.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct PerplexitySettings {
-    /// The meta-prover's name in the recipe.
-    pub model: String,
-    /// The text between the reasoning so far and the gold answer. The paper leaves it open.
-    #[serde(default = "default_cue")]
-    pub cue: String,
-}
-
-fn default_cue() -> String {
-    DEFAULT_CUE.to_owned()
-}
-
 impl GenerateSettings {
+    /// Settings with every default for a search.
+    pub fn new(search: SearchSettings) -> Self {
+        let (prompt, segmenter, budget) = (PromptTemplate::default(), Segmenter::default(), Budget::default());
+        Self { prompt, segmenter, search, budget, policy: None }
+    }
+
     /// All faults of the settings when used with these teachers, in the order of the settings.
     pub fn faults(&self, teachers: &[String]) -> Vec<SettingsFault> {
         let mut faults = Vec::new();
@@ -171,36 +265,65 @@ impl GenerateSettings {
                 faults.push(SettingsFault::OutOfRange { key, expected, given: u64::from(given) });
             }
         };
+        if let Segmenter::FixedLength { tokens } = self.segmenter {
+            within("segmenter.tokens", tokens, Some((self.budget.step, "budget.step")));
+        }
         match &self.search {
             SearchSettings::Beam(beam) => {
                 within("search.width", beam.width, None);
                 within("search.proposals", beam.proposals, None);
                 within("search.select", beam.select, Some((beam.width, "search.width")));
             }
-            SearchSettings::Curation(CurationSettings { trajectories, select })
+            SearchSettings::Curation(CurationSettings { trajectories, select, .. })
             | SearchSettings::Single(SingleSettings { trajectories, select, .. }) => {
                 within("search.trajectories", *trajectories, None);
                 within("search.select", *select, Some((*trajectories, "search.trajectories")));
+            }
+            SearchSettings::Mcts(mcts) => {
+                within("search.iterations", mcts.iterations, None);
+                within("search.proposals", mcts.proposals, None);
+                within("search.select", mcts.select, None);
+            }
+            SearchSettings::Integration(integration) => {
+                within("search.trajectories", integration.trajectories, None);
+                within("search.merged", integration.merged, None);
+                within("search.select", integration.select, Some((integration.merged, "search.merged")));
             }
         }
         within("budget.reasoning", self.budget.reasoning, None);
         within("budget.answer", self.budget.answer, None);
         within("budget.step", self.budget.step, None);
         within("budget.steps", self.budget.steps, None);
+        if let SearchSettings::Mcts(mcts) = &self.search
+            && !(mcts.exploration.is_finite() && mcts.exploration >= 0.0)
+        {
+            let (expected, given) = ("a number of at least 0".to_owned(), mcts.exploration.to_string());
+            faults.push(SettingsFault::NotWithin { key: "search.exploration", expected, given });
+        }
         if teachers.is_empty() {
             faults.push(SettingsFault::NoTeachers);
         }
         let mut seen = BTreeSet::new();
         let repeated: BTreeSet<&String> = teachers.iter().filter(|name| !seen.insert(*name)).collect();
         faults.extend(repeated.into_iter().cloned().map(SettingsFault::SameTeacher));
-        if let SearchSettings::Single(single) = &self.search
-            && !teachers.contains(&single.teacher)
-        {
-            faults.push(SettingsFault::UnknownTeacher {
-                key: "search.teacher",
-                given: single.teacher.clone(),
-                known: teachers.to_vec(),
-            });
+        let named = match &self.search {
+            SearchSettings::Single(single) => Some(("search.teacher", &single.teacher)),
+            SearchSettings::Integration(integration) => Some(("search.model", &integration.model)),
+            SearchSettings::Beam(_) | SearchSettings::Curation(_) | SearchSettings::Mcts(_) => None,
+        };
+        if let Some((key, name)) = named {
+            if !teachers.contains(name) {
+                let (given, known) = (name.clone(), teachers.to_vec());
+                faults.push(SettingsFault::UnknownTeacher { key, given, known });
+            } else if key == "search.model" && teachers.len() == 1 {
+                faults.push(SettingsFault::NobodyToMerge(name.clone()));
+            }
+        }
+        if let Some(policy) = &self.policy {
+            if !matches!(self.search, SearchSettings::Beam(_)) {
+                faults.push(SettingsFault::BeamOnly { key: "adaptive", given: self.search.kind() });
+            }
+            faults.extend(policy.faults(teachers));
         }
         faults
     }
@@ -230,7 +353,39 @@ mod tests {
         );
         check(
             r#"{ kind = "curation", trajectories = 8 }"#,
-            SearchSettings::Curation(CurationSettings { trajectories: 8, select: 1 }),
+            SearchSettings::Curation(CurationSettings { trajectories: 8, ..CurationSettings::default() }),
+        );
+        check(
+            r#"{ kind = "curation", compute = 5000, select = 2 }"#,
+            SearchSettings::Curation(CurationSettings { trajectories: 4, select: 2, compute: Some(5000) }),
+        );
+        check(
+            r#"{ kind = "beam", finished = "set-aside", stop = "best-finished" }"#,
+            SearchSettings::Beam(BeamSettings {
+                finished: Finished::SetAside,
+                stop: StopRule::BestFinished,
+                ..BeamSettings::default()
+            }),
+        );
+        check(r#"{ kind = "mcts" }"#, SearchSettings::Mcts(MctsSettings::default()));
+        check(
+            r#"{ kind = "mcts", iterations = 3, exploration = 0.5, choose = "best-scored" }"#,
+            SearchSettings::Mcts(MctsSettings {
+                iterations: 3,
+                exploration: 0.5,
+                choose: Choose::BestScored,
+                ..MctsSettings::default()
+            }),
+        );
+        check(
+            r#"{ kind = "integration", model = "m" }"#,
+            SearchSettings::Integration(IntegrationSettings {
+                model: "m".into(),
+                trajectories: 4,
+                prompt: IntegrationPrompt::V1,
+                merged: 1,
+                select: 1,
+            }),
         );
         check(
             r#"{ kind = "single", teacher = "a" }"#,
@@ -248,16 +403,8 @@ mod tests {
         check(r#"search = { kind = "curation", width = 2 }"#, "width");
         check(r#"search = { kind = "single", teacher = "a", proposals = 2 }"#, "proposals");
         check("search = { kind = \"beam\" }\nbudget = { tokens = 1 }", "tokens");
-        let scorer: Result<ScorerSettings, _> =
-            serde_json::from_str(r#"{"kind": "predictive-perplexity", "model": "m", "queue": ""}"#);
-        assert!(scorer.unwrap_err().to_string().contains("unknown field `queue`"));
-    }
-
-    #[test]
-    fn the_cue_has_a_default() {
-        let scorer: ScorerSettings = toml::from_str("kind = \"predictive-perplexity\"\nmodel = \"m\"").unwrap();
-        let expected = PerplexitySettings { model: "m".into(), cue: "</think>\nThe final answer is \\boxed{".into() };
-        assert_eq!(scorer, ScorerSettings::PredictivePerplexity(expected));
+        check(r#"search = { kind = "mcts", width = 2 }"#, "width");
+        check(r#"search = { kind = "integration", model = "m", teacher = "a" }"#, "teacher");
     }
 
     #[test]
@@ -282,6 +429,24 @@ mod tests {
         `search.trajectories`: expected at least 1, got 0
         `teachers`: expected at least one teacher, got none
         `search.teacher`: expected one of the teachers none, got `c`
+        ");
+        let settings = parse(
+            "search = { kind = \"mcts\", iterations = 0, exploration = -1.0 }\nbudget = { step = 8 }\n\
+             segmenter = { kind = \"fixed-length\", tokens = 9 }",
+        );
+        insta::assert_snapshot!(GenerateError::Settings(settings.unwrap().faults(&["a".into()])), @r"
+        `segmenter.tokens`: expected 1 to 8 (`budget.step`), got 9
+        `search.iterations`: expected at least 1, got 0
+        `search.exploration`: expected a number of at least 0, got -1
+        ");
+        let settings = parse(r#"search = { kind = "integration", model = "m", merged = 2, select = 3 }"#).unwrap();
+        insta::assert_snapshot!(GenerateError::Settings(settings.faults(&["m".into()])), @r"
+        `search.select`: expected 1 to 2 (`search.merged`), got 3
+        `teachers`: expected at least one teacher besides `m`, which merges what the others write, got none
+        ");
+        insta::assert_snapshot!(GenerateError::Settings(settings.faults(&["a".into()])), @r"
+        `search.select`: expected 1 to 2 (`search.merged`), got 3
+        `search.model`: expected one of the teachers `a`, got `m`
         ");
     }
 }

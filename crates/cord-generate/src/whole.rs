@@ -3,62 +3,88 @@
 //! The teacher reasons and answers in one generation under the sum of both budgets. Its reasoning part is judged by the
 //! same scorer as in every other search. Truncated and unclosed responses compete below complete ones.
 
-use cord_core::{Fate, StepKind};
+use cord_core::StepKind;
 
-use crate::board::{Board, Proposal};
+use crate::board::Board;
 use crate::ledger::Final;
-use crate::ranking::{Contender, Standing, rank};
+use crate::proposal::Proposal;
+use crate::ranking::{Contender, Standing};
 use crate::{CurationSettings, GenerateError, SearchResult, SingleSettings};
 
 pub(crate) struct Whole {
+    /// Who writes, by place, and how many each has been asked for.
+    writers: Vec<(usize, u32)>,
     pool: Vec<Contender>,
     select: u32,
+    /// Rounds are added until so many tokens have been generated.
+    compute: Option<u64>,
+    /// How many had been generated before the last round.
+    spent: Option<u64>,
 }
 
 impl Whole {
     /// The i-th trajectory is written by teacher i mod K.
     pub(crate) fn curation(settings: &CurationSettings, board: &mut Board) -> Self {
-        let teachers = board.plan.teachers().len() as u32;
-        let share =
-            |teacher: u32| settings.trajectories / teachers + u32::from(teacher < settings.trajectories % teachers);
-        let writers: Vec<(usize, u32)> = (0..teachers)
-            .flat_map(|teacher| (0..share(teacher)).map(move |sample| (teacher as usize, sample)))
-            .collect();
-        Self::begin(&writers, settings.select, board)
+        let teachers: Vec<usize> = (0..board.plan.teachers().len()).collect();
+        let writers = in_turn(&teachers, settings.trajectories);
+        Self::begin(writers, settings.select, settings.compute, board)
     }
 
     pub(crate) fn single(settings: &SingleSettings, board: &mut Board) -> Self {
         let teacher = board.plan.teachers().iter().position(|name| *name == settings.teacher);
         let teacher = teacher.expect("a plan's single teacher is one of its teachers");
-        let writers: Vec<(usize, u32)> = (0..settings.trajectories).map(|sample| (teacher, sample)).collect();
-        Self::begin(&writers, settings.select, board)
+        Self::begin(vec![(teacher, settings.trajectories)], settings.select, None, board)
     }
 
-    fn begin(writers: &[(usize, u32)], select: u32, board: &mut Board) -> Self {
-        let budget = board.plan.settings().budget;
-        let max_tokens = budget.reasoning.saturating_add(budget.answer);
-        let propose = |(teacher, sample): &(usize, u32)| {
-            let (teacher, sample, kind) = (*teacher, *sample, StepKind::Whole);
-            let proposal = Proposal { parent: None, prefix: "", beam: 0, teacher, sample, kind, max_tokens };
-            Contender { id: board.propose(&proposal), standing: Standing::Challenger(0) }
-        };
-        Self { pool: writers.iter().map(propose).collect(), select }
+    fn begin(writers: Vec<(usize, u32)>, select: u32, compute: Option<u64>, board: &mut Board) -> Self {
+        let mut pool = Vec::new();
+        for (teacher, count) in &writers {
+            pool.extend((0..*count).map(|sample| challenger(propose(board, *teacher, sample))));
+        }
+        Self { writers, pool, select, compute, spent: None }
     }
 
-    /// Ranks the trajectories when all are in.
-    pub(crate) fn finish(&self, board: &mut Board) -> Result<SearchResult, GenerateError> {
-        let ranking = rank(&board.ledger, &self.pool);
-        if ranking.order.is_empty() {
-            return Err(GenerateError::NothingProposed { teachers: board.plan.teachers().to_vec() });
+    /// Ranks the trajectories when all are in, unless there is compute left for another round.
+    pub(crate) fn advance(&mut self, board: &mut Board) -> Result<Option<SearchResult>, GenerateError> {
+        let spent = board.ledger.generated();
+        // A round that cost nothing would be followed by another one for ever.
+        if self.compute.is_some_and(|compute| spent < compute) && self.spent.is_none_or(|before| before < spent) {
+            self.spent = Some(spent);
+            for (teacher, count) in &mut self.writers {
+                self.pool.push(challenger(propose(board, *teacher, *count)));
+                *count += 1;
+            }
+            return Ok(None);
         }
-        for (rank, id) in ranking.order.iter().enumerate() {
-            board.ledger.get_mut(*id).rank = Some(rank as u32);
+        // Ties are broken by (teacher, sample), whichever round a trajectory was written in.
+        self.pool.sort_by_key(|one| (board.ledger.get(one.id).teacher, board.ledger.get(one.id).sample));
+        let order = board.rank(&self.pool);
+        if order.is_empty() {
+            return Err(board.nothing_among(self.pool.iter().map(|one| one.id)));
         }
-        for id in ranking.duplicates {
-            board.ledger.get_mut(id).fate = Fate::Duplicate;
-        }
-        let chosen = ranking.order.into_iter().take(self.select as usize);
+        let chosen = order.into_iter().take(self.select as usize);
         let finals: Vec<Final> = chosen.map(|leaf| Final { leaf, answer: None }).collect();
-        Ok(board.finish(&finals))
+        Ok(Some(board.finish(&finals)))
     }
+}
+
+/// How many of `count` trajectories each writer writes when they take turns.
+pub(crate) fn in_turn(writers: &[usize], count: u32) -> Vec<(usize, u32)> {
+    let of = writers.len() as u32;
+    let share = |place: u32| count / of + u32::from(place < count % of);
+    writers.iter().zip(0..).map(|(writer, place)| (*writer, share(place))).collect()
+}
+
+fn propose(board: &mut Board, teacher: usize, sample: u32) -> u32 {
+    board.propose(&Proposal::new(StepKind::Whole, teacher, sample, whole_budget(board)))
+}
+
+/// The most tokens of a whole response.
+pub(crate) fn whole_budget(board: &Board) -> u32 {
+    let budget = board.plan.settings().budget;
+    budget.reasoning.saturating_add(budget.answer)
+}
+
+pub(crate) fn challenger(id: u32) -> Contender {
+    Contender { id, standing: Standing::Challenger(0) }
 }

@@ -187,8 +187,8 @@ fn a_candidate_is_scored_while_its_siblings_are_still_being_written() {
     assert_eq!(search.next_action(), Action::Wait);
     search.accept(step(ticket(&second), "x\n")).unwrap();
     let Action::Score(task) = search.next_action() else { panic!("expected a request for a score") };
-    assert_eq!(task.candidates, [Judged { prefix: String::new(), step: "x\n</think>".into() }]);
-    let scores = vec![Score { value: 0.5, usage: Usage::default() }];
+    assert_eq!(task.candidates, [Judged::new("", "x\n</think>")]);
+    let scores = vec![Score { value: Some(0.5), usage: Usage::default() }];
     search.accept(Reply::Scored { ticket: task.ticket, scores }).unwrap();
     // The same text is not judged again, and ranking has waited for it.
     assert_eq!(search.next_action(), Action::Wait);

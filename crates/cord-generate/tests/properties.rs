@@ -7,24 +7,20 @@ use std::sync::{Arc, Mutex};
 
 use cord_core::{Candidate, Fate, Outcome, Problem, Seed, StepKind, TrajectoryEnd, Usage};
 use cord_generate::{
-    BeamSettings, CurationSettings, Generator, Observer, Scope, SearchResult, SearchSettings, SingleSettings,
+    BeamSettings, CurationSettings, Drive, Finished, Generator, Observer, Scope, SearchResult, SearchSettings,
+    SingleSettings, StopRule,
 };
 use cord_testkit::Turnstile;
 use futures::StreamExt;
 use futures::executor::block_on;
 use proptest::prelude::*;
-use world::{Taste, World, at_once, beam, generator, problem, settings, solve, teacher};
+use world::{Taste, World, at_once, beam, full_text, generator, problem, settings, solve, teacher};
 
 const TEACHERS: [&str; 3] = ["a", "b", "c"];
 
 fn cases(count: u32) -> ProptestConfig {
     // Failures are written into the test as rows, not into a file beside it.
     ProptestConfig { cases: count, failure_persistence: None, ..ProptestConfig::default() }
-}
-
-fn full_text(candidates: &[Candidate], id: u32) -> String {
-    let one = &candidates[id as usize];
-    one.parent.map_or(String::new(), |parent| full_text(candidates, parent)) + &one.text
 }
 
 /// Everything that must be true of any result.
@@ -90,13 +86,25 @@ fn check_ledger(result: &SearchResult, teachers: &[&str], width: usize) {
     assert!(scores.is_sorted_by(|a, b| a >= b));
 }
 
+fn finished() -> impl Strategy<Value = Finished> {
+    prop_oneof![Just(Finished::Compete), Just(Finished::SetAside), Just(Finished::Hold)]
+}
+
+fn stop() -> impl Strategy<Value = StopRule> {
+    prop_oneof![Just(StopRule::AllFinished), Just(StopRule::BestFinished), Just(StopRule::EnoughFinished)]
+}
+
 fn searches() -> impl Strategy<Value = SearchSettings> {
     prop_oneof![
-        (1..5u32, 1..3u32).prop_flat_map(|(width, proposals)| (1..=width).prop_map(move |select| {
-            SearchSettings::Beam(BeamSettings { width, proposals, select, ..BeamSettings::default() })
-        })),
-        (1..7u32).prop_flat_map(|trajectories| (1..=trajectories)
-            .prop_map(move |select| SearchSettings::Curation(CurationSettings { trajectories, select }))),
+        (1..5u32, 1..3u32, finished(), stop()).prop_flat_map(|(width, proposals, finished, stop)| {
+            (1..=width).prop_map(move |select| {
+                let defaults = BeamSettings::default();
+                SearchSettings::Beam(BeamSettings { width, proposals, select, finished, stop, ..defaults })
+            })
+        }),
+        (1..7u32).prop_flat_map(|trajectories| (1..=trajectories).prop_map(move |select| SearchSettings::Curation(
+            CurationSettings { trajectories, select, compute: None }
+        ))),
         (1..4u32).prop_map(|trajectories| SearchSettings::Single(SingleSettings {
             teacher: "b".into(),
             trajectories,
@@ -110,6 +118,7 @@ fn width(search: &SearchSettings) -> usize {
         SearchSettings::Beam(beam) => beam.width as usize,
         SearchSettings::Curation(CurationSettings { select, .. })
         | SearchSettings::Single(SingleSettings { select, .. }) => *select as usize,
+        SearchSettings::Mcts(_) | SearchSettings::Integration(_) => unreachable!("they are in `searches.rs`"),
     }
 }
 
@@ -117,10 +126,14 @@ proptest! {
     #![proptest_config(cases(200))]
 
     #[test]
-    fn with_room_for_all_the_result_is_the_optimum(key: u64, depth in 1..5usize, close in 0.0..0.8f64) {
+    fn with_room_for_all_the_result_is_the_optimum(
+        key: u64, depth in 1..5usize, close in 0.0..0.8f64, finished in finished(),
+    ) {
         let world = World { depth, close, words: 100, ..World::new(key) };
         let leaves = world.leaves(&TEACHERS);
-        let result = solve(&generator(&world, &TEACHERS, settings(beam(leaves.len() as u32)), None)).unwrap();
+        let search = BeamSettings { width: leaves.len() as u32, finished, ..BeamSettings::default() };
+        let search = SearchSettings::Beam(search);
+        let result = solve(&generator(&world, &TEACHERS, settings(search), None)).unwrap();
         let best = leaves.iter().max_by(|a, b| world.score(a).total_cmp(&world.score(b))).unwrap();
         prop_assert_eq!(&result.trajectories[0].response, &format!("{best}\nThe final answer is \\boxed{{42}}."));
         prop_assert!((result.trajectories[0].score.unwrap() - world.score(best)).abs() < 1e-9);
@@ -228,8 +241,11 @@ proptest! {
         // The stream gives the same outcomes, in the order of their ends.
         let turnstile = Turnstile::new(Seed::root(order));
         let busy = generator(&world, &TEACHERS, settings(beam(2)), Some(&turnstile));
-        let streamed: Vec<_> =
-            turnstile.run(busy.stream(&problems, Seed::root(5), at_once(in_flight), &()).collect());
+        let requests = at_once(1 + key as usize % 4);
+        let drive = Drive { requests, ..Drive::at_once(at_once(in_flight)) };
+        let streamed = busy.drive(problems.iter().cloned(), Seed::root(5), drive).map(|solved| solved.unwrap().outcome);
+        let streamed: Vec<_> = turnstile.run(streamed.collect());
+        prop_assert!(turnstile.most_waiting() <= requests.get() * (TEACHERS.len() + 1));
         let by_problem = |outcomes: Vec<Outcome<SearchResult>>| -> BTreeMap<String, SearchResult> {
             outcomes.into_iter().filter_map(|outcome| match outcome {
                 Outcome::Done(result) => Some((result.problem.clone(), result)),

@@ -11,7 +11,7 @@ fn with_budget(search: SearchSettings, budget: Budget) -> GenerateSettings {
 }
 
 fn curation(trajectories: u32, select: u32) -> SearchSettings {
-    SearchSettings::Curation(CurationSettings { trajectories, select })
+    SearchSettings::Curation(CurationSettings { trajectories, select, compute: None })
 }
 
 /// Reasons in two steps, `a` and `b`, and answers.

@@ -1,19 +1,12 @@
 //! Batched generation: ragged prompts, shared prefill, stop strings, rows that leave when they are done.
 
-use std::collections::BTreeMap;
-
-use burn::tensor::{Int, Tensor, TensorData};
 use cord_core::{Finish, ModelError, Sampling, Seed, SeedStream};
 use cord_text::{Decoder, Renderer};
 
-use crate::ops::{AttentionMask, Span};
-use crate::prefix::{self, Read};
+use crate::Transformer;
+use crate::batch::Batch;
+use crate::prefix_cache::PrefixCache;
 use crate::sampling::draw;
-use crate::{Cache, Transformer};
-
-/// Columns that a cache grows by at a time, so that a long budget does not reserve memory for tokens that are never
-/// drawn.
-const GROWTH: usize = 128;
 
 /// One prompt to continue.
 #[derive(Clone, Debug)]
@@ -46,7 +39,6 @@ pub struct Decoded {
 /// A row of the batch that still draws.
 struct Row {
     request: usize,
-    span: Span,
     decoder: Decoder,
     stream: SeedStream,
     text: String,
@@ -56,92 +48,53 @@ struct Row {
 
 /// Continues every prompt.
 ///
-/// Prompts that are the same are read once, and so is what prompts share. A row that is done leaves the batch when half of the rows are.
+/// What prompts share is read once, and so is what `known` holds from before (on the CPU). A row that is done leaves the batch.
 ///
 /// # Errors
 /// For each request on its own: [`ModelError::NotFinite`] when the logits are not numbers, [`ModelError::Tokenizer`]
 /// when a token has no text.
 pub fn decode(
     model: &Transformer,
+    known: &mut PrefixCache,
     renderer: &Renderer,
     name: &str,
     requests: &[DecodeRequest],
 ) -> Vec<Result<Decoded, ModelError>> {
-    let mut results: Vec<Option<Result<Decoded, ModelError>>> = requests.iter().map(|_| None).collect();
-    let mut unique: BTreeMap<&[u32], usize> = BTreeMap::new();
-    for request in requests {
-        let next = unique.len();
-        unique.entry(&request.prompt).or_insert(next);
-    }
-    let mut prompts: Vec<&[u32]> = vec![&[]; unique.len()];
-    for (prompt, index) in &unique {
-        prompts[*index] = prompt;
-    }
-
-    let mut rows = Vec::with_capacity(requests.len());
-    let mut sources = Vec::with_capacity(requests.len());
     if requests.is_empty() {
         return Vec::new();
     }
-    let read = prefix::read(model, &prompts, &vec![1; prompts.len()], 0);
-    for (index, request) in requests.iter().enumerate() {
-        let source = unique[request.prompt.as_slice()];
-        sources.push(source);
-        rows.push(Row {
-            request: index,
-            span: read.spans[source].clone(),
-            decoder: renderer.decoder(),
-            stream: request.seed.stream(),
-            text: String::new(),
-            drawn: 0,
-            logprobs: 0.0,
-        });
-    }
-    let logits = last_logits(model, &read, prompts.len());
-    let mut cache = read.cache.select(&at_least_two(&sources), read.cache.length() + GROWTH);
+    let mut results: Vec<Option<Result<Decoded, ModelError>>> = requests.iter().map(|_| None).collect();
+    let prompts: Vec<&[u32]> = requests.iter().map(|request| request.prompt.as_slice()).collect();
+    let (mut batch, mut logits) = Batch::open(model, known, &prompts);
+    let row = |(index, request): (usize, &DecodeRequest)| Row {
+        request: index,
+        decoder: renderer.decoder(),
+        stream: request.seed.stream(),
+        text: String::new(),
+        drawn: 0,
+        logprobs: 0.0,
+    };
+    let mut rows: Vec<Row> = requests.iter().enumerate().map(row).collect();
     let vocab = model.config().vocab;
-    let mut logits: Vec<f32> = sources.iter().flat_map(|s| &logits[s * vocab..(s + 1) * vocab]).copied().collect();
-
     loop {
-        let mut next = Vec::with_capacity(rows.len());
-        let mut alive = Vec::with_capacity(rows.len());
-        for (index, row) in rows.iter_mut().enumerate() {
-            let done = results[row.request].is_some();
-            let token = if done {
-                None
-            } else {
-                match row.advance(&logits[index * vocab..(index + 1) * vocab], &requests[row.request], renderer, name) {
-                    Ok(Progress::Token(token)) => Some(token),
-                    Ok(Progress::Done(finish)) => {
-                        results[row.request] = Some(Ok(row.finish(finish)));
-                        None
-                    }
-                    Err(error) => {
-                        results[row.request] = Some(Err(error));
-                        None
-                    }
+        let (mut alive, mut next) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
+        for (index, (row, logits)) in rows.iter_mut().zip(logits.chunks_exact(vocab)).enumerate() {
+            match row.advance(logits, &requests[row.request], renderer, name) {
+                Ok(Progress::Token(token)) => {
+                    alive.push(index);
+                    next.push(token);
                 }
-            };
-            if token.is_some() {
-                alive.push(index);
+                Ok(Progress::Done(finish)) => results[row.request] = Some(Ok(row.finish(finish))),
+                Err(error) => results[row.request] = Some(Err(error)),
             }
-            next.push(token.unwrap_or(0));
         }
         if alive.is_empty() {
             break;
         }
-        let full = cache.length() == cache.columns();
-        if alive.len() * 2 <= rows.len() || full {
-            cache = cache.select(&at_least_two(&alive), cache.length() + GROWTH);
-            next = alive.iter().map(|index| next[*index]).collect();
-            let mut index = 0;
-            rows.retain(|_| {
-                index += 1;
-                alive.binary_search(&(index - 1)).is_ok()
-            });
-        }
-        logits = step(model, &mut cache, &rows, &next);
+        logits = batch.step(model, known, &alive, &next);
+        rows.retain(|row| results[row.request].is_none());
     }
+    batch.close(known);
     results.into_iter().map(|result| result.expect("every row ends with a result")).collect()
 }
 
@@ -212,36 +165,4 @@ impl Row {
             mean_logprob: if self.drawn == 0 { 0.0 } else { self.logprobs / self.drawn as f64 },
         }
     }
-}
-
-/// The logits of every row's last token, `[rows * vocab]`.
-fn last_logits(model: &Transformer, read: &Read, rows: usize) -> Vec<f32> {
-    let last: Vec<i64> = (0..rows).map(|row| read.place(row, 0)).collect();
-    let last = Tensor::<1, Int>::from_data(TensorData::new(last, [rows]), &model.device());
-    to_host(model.logits(read.hidden.clone().select(0, last)))
-}
-
-/// A single row is fed twice: reductions and products of one row sum in another order on the CPU, and what a row
-/// draws must not depend on whether it is the last one of its batch.
-fn at_least_two<T: Copy>(rows: &[T]) -> Vec<T> {
-    if let [only] = rows { vec![*only, *only] } else { rows.to_vec() }
-}
-
-/// Feeds one token to each row and gives the next logits, `[rows * vocab]`.
-fn step(model: &Transformer, cache: &mut Cache, rows: &[Row], tokens: &[u32]) -> Vec<f32> {
-    let device = model.device();
-    let column = cache.length();
-    let ids: Vec<i64> = at_least_two(tokens).into_iter().map(i64::from).collect();
-    let spans = at_least_two(&rows.iter().map(|row| &row.span).collect::<Vec<_>>());
-    let spans: Vec<Span> = spans.into_iter().cloned().collect();
-    let positions: Vec<i64> = spans.iter().map(|span| span.position(column) as i64).collect();
-    let shape = [spans.len(), 1];
-    let mask = AttentionMask::causal(&spans, column, 1, &device);
-    let ids = Tensor::from_data(TensorData::new(ids, shape), &device);
-    let positions = Tensor::from_data(TensorData::new(positions, shape), &device);
-    to_host(model.logits(model.hidden(ids, positions, &mask, Some(cache))))
-}
-
-fn to_host(logits: Tensor<2>) -> Vec<f32> {
-    logits.into_data().try_into_vec().expect("logits are f32")
 }

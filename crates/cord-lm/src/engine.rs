@@ -17,7 +17,7 @@ use crate::checkpoint::LoadedModel;
 use crate::decode::{DecodeRequest, decode};
 use crate::queue::{Kind, Turns, take};
 use crate::score::score;
-use crate::{LmError, Transformer};
+use crate::{LmError, PrefixCache, Transformer};
 
 /// How an engine batches. None of it changes a result.
 #[derive(Clone, Copy, Debug)]
@@ -30,11 +30,19 @@ pub struct EngineSettings {
     pub linger: Duration,
     /// The most requests that wait; callers wait beyond it.
     pub queue: usize,
+    /// Bytes of keys and values that are kept between batches, so that what was read is not read again; on the CPU only.
+    pub known_bytes: usize,
 }
 
 impl Default for EngineSettings {
     fn default() -> Self {
-        Self { max_batch: 128, max_batch_tokens: 32_768, linger: Duration::from_micros(500), queue: 4096 }
+        Self {
+            max_batch: 128,
+            max_batch_tokens: 32_768,
+            linger: Duration::from_micros(500),
+            queue: 4096,
+            known_bytes: 1 << 30,
+        }
     }
 }
 
@@ -76,7 +84,8 @@ impl Engine {
         let renderer = Arc::new(renderer);
         let (sender, receiver) = async_channel::bounded(settings.queue);
         let context = transformer.config().context as u32;
-        let worker = Worker { name: id.name.clone(), transformer, renderer: renderer.clone(), settings };
+        let known = PrefixCache::new(settings.known_bytes);
+        let mut worker = Worker { name: id.name.clone(), transformer, renderer: renderer.clone(), settings, known };
         let thread = std::thread::Builder::new()
             .name(format!("model {}", id.name))
             .spawn(move || inner_pool(worker.transformer.config().hidden).install(|| worker.run(&receiver)))
@@ -168,10 +177,11 @@ struct Worker {
     transformer: Transformer,
     renderer: Arc<Renderer>,
     settings: EngineSettings,
+    known: PrefixCache,
 }
 
 impl Worker {
-    fn run(&self, jobs: &Receiver<Job>) {
+    fn run(&mut self, jobs: &Receiver<Job>) {
         let (mut generate, mut scores) = (VecDeque::new(), VecDeque::new());
         let mut turns = Turns::default();
         let sort = |job: Job, generate: &mut VecDeque<Generate>, scores: &mut VecDeque<Score>| match job {
@@ -205,10 +215,10 @@ impl Worker {
         take(queue, length, self.settings.max_batch, self.settings.max_batch_tokens)
     }
 
-    fn generate(&self, queue: &mut VecDeque<Generate>) {
+    fn generate(&mut self, queue: &mut VecDeque<Generate>) {
         let batch = self.batch(queue, |job| job.request.prompt.len());
         let (requests, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|job| (job.request, job.reply)).unzip();
-        let results = decode(&self.transformer, &self.renderer, &self.name, &requests);
+        let results = decode(&self.transformer, &mut self.known, &self.renderer, &self.name, &requests);
         for ((request, reply), result) in requests.iter().zip(replies).zip(results) {
             let result = result.map(|decoded| Generation {
                 text: decoded.text,
@@ -225,11 +235,11 @@ impl Worker {
         }
     }
 
-    fn score(&self, queue: &mut VecDeque<Score>) {
+    fn score(&mut self, queue: &mut VecDeque<Score>) {
         let batch = self.batch(queue, |job| job.prompt.len() + job.continuation.len());
         let (requests, replies): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|job| ((job.prompt, job.continuation), job.reply)).unzip();
-        let results = score(&self.transformer, &self.name, &requests);
+        let results = score(&self.transformer, &mut self.known, &self.name, &requests);
         for (reply, result) in replies.into_iter().zip(results) {
             let _ = reply.send(result);
         }

@@ -4,14 +4,19 @@
 //!
 //! This crate knows no recipe and no role: a teacher, a prover and a student are the same thing here.
 
+mod batch;
 mod checkpoint;
 mod config;
+mod context;
 mod decode;
 mod device;
 mod engine;
 mod error;
+mod host;
+mod kernels;
 mod ops;
 mod prefix;
+mod prefix_cache;
 mod queue;
 mod sampling;
 mod score;
@@ -24,6 +29,7 @@ pub use device::{DeviceSpec, open_device};
 pub use engine::{Engine, EngineSettings, inner_pool};
 pub use error::LmError;
 pub use ops::{AttentionMask, Rope, Span};
+pub use prefix_cache::{PrefixCache, Reads};
 pub use sampling::{Drawn, draw};
 pub use score::score;
 pub use transformer::{Cache, ParamMut, Transformer};

@@ -66,9 +66,7 @@ impl Rope {
         let (positions, d) = (config.context, config.head_dim);
         let half = d / 2;
         let (mut cos, mut sin) = (vec![0f32; positions * d], vec![0f32; positions * d]);
-        for i in 0..half {
-            // Float64 angles: float32 loses whole radians at 100k positions.
-            let frequency = config.rope_theta.powf(-2.0 * i as f64 / d as f64);
+        for (i, frequency) in frequencies(config).into_iter().enumerate() {
             for position in 0..positions {
                 let angle = position as f64 * frequency;
                 for column in [i, i + half] {
@@ -104,6 +102,14 @@ impl Rope {
         let lift = |t: &Tensor<2>| t.clone().autodiff();
         Self { cos: lift(&self.cos), sin: lift(&self.sin), rotate: lift(&self.rotate) }
     }
+}
+
+/// The angle by which each pair of a head's dimensions turns from one position to the next, `[head_dim / 2]`, radians.
+///
+/// Float64: float32 loses whole radians at 100k positions.
+pub(crate) fn frequencies(config: &LmConfig) -> Vec<f64> {
+    let d = config.head_dim;
+    (0..d / 2).map(|i| config.rope_theta.powf(-2.0 * i as f64 / d as f64)).collect()
 }
 
 /// Rotary tables at the positions of one forward pass.

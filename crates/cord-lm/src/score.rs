@@ -4,7 +4,8 @@ use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, TensorData};
 use cord_core::{ModelError, TokenLogprob};
 
-use crate::{Transformer, prefix};
+use crate::prefix_cache::PrefixCache;
+use crate::{Transformer, batch};
 
 /// The log-probability of each continuation's tokens given its prompt.
 ///
@@ -15,6 +16,7 @@ use crate::{Transformer, prefix};
 /// For each request on its own: [`ModelError::NotFinite`].
 pub fn score(
     model: &Transformer,
+    known: &mut PrefixCache,
     name: &str,
     requests: &[(Vec<u32>, Vec<u32>)],
 ) -> Vec<Result<Vec<TokenLogprob>, ModelError>> {
@@ -29,20 +31,11 @@ pub fn score(
     let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
     // The position that predicts the first token of the continuation has to be read with the rest.
     let own: Vec<usize> = requests.iter().map(|(_, continuation)| continuation.len()).collect();
-    let read = prefix::read(model, &rows, &own, 0);
-    let device = model.device();
-    let (mut wanted, mut targets) = (Vec::new(), Vec::new());
-    for (row, (_, continuation)) in requests.iter().enumerate() {
-        for (offset, token) in continuation.iter().enumerate() {
-            wanted.push(read.place(row, continuation.len() - 1 - offset));
-            targets.push(i64::from(*token));
-        }
-    }
-
-    let count = wanted.len();
-    let wanted = Tensor::<1, Int>::from_data(TensorData::new(wanted, [count]), &device);
-    let target = Tensor::<2, Int>::from_data(TensorData::new(targets, [count, 1]), &device);
-    let logprobs = log_softmax(model.logits(read.hidden.select(0, wanted)), 1).gather(1, target);
+    let targets: Vec<i64> = requests.iter().flat_map(|(_, tokens)| tokens.iter().map(|id| i64::from(*id))).collect();
+    let count = targets.len();
+    let targets = Tensor::<2, Int>::from_data(TensorData::new(targets, [count, 1]), &model.device());
+    let hidden = batch::tails(model, known, &rows, &own);
+    let logprobs = log_softmax(model.logits(hidden), 1).gather(1, targets);
     let logprobs: Vec<f32> = logprobs.into_data().try_into_vec().expect("log-probabilities are f32");
 
     let mut next = 0;

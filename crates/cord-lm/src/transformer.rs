@@ -22,28 +22,28 @@ pub enum ParamMut<'a> {
 }
 
 /// The fewest rows of a product, so that its result does not depend on the batch; see [`ops::linear`].
-const ROWS: usize = 2;
+pub(crate) const ROWS: usize = 2;
 
 #[derive(Clone, Debug)]
-struct Block {
-    input_norm: Tensor<1>,
-    q: Tensor<2>,
-    k: Tensor<2>,
-    v: Tensor<2>,
-    o: Tensor<2>,
-    post_norm: Tensor<1>,
-    gate: Tensor<2>,
-    up: Tensor<2>,
-    down: Tensor<2>,
+pub(crate) struct Block {
+    pub(crate) input_norm: Tensor<1>,
+    pub(crate) q: Tensor<2>,
+    pub(crate) k: Tensor<2>,
+    pub(crate) v: Tensor<2>,
+    pub(crate) o: Tensor<2>,
+    pub(crate) post_norm: Tensor<1>,
+    pub(crate) gate: Tensor<2>,
+    pub(crate) up: Tensor<2>,
+    pub(crate) down: Tensor<2>,
 }
 
 /// A decoder-only transformer with its weights.
 #[derive(Clone, Debug)]
 pub struct Transformer {
     config: LmConfig,
-    embed: Tensor<2>,
-    blocks: Vec<Block>,
-    norm: Tensor<1>,
+    pub(crate) embed: Tensor<2>,
+    pub(crate) blocks: Vec<Block>,
+    pub(crate) norm: Tensor<1>,
     /// `[hidden, vocab]`; absent when the head is the embedding table.
     head: Option<Tensor<2>>,
     rope: Rope,
@@ -281,6 +281,11 @@ impl Cache {
     /// Columns in use.
     pub fn length(&self) -> usize {
         self.length
+    }
+
+    /// Rows.
+    pub(crate) fn rows(&self) -> usize {
+        self.layers[0].v.dims()[0]
     }
 
     /// Columns there is room for.

@@ -5,8 +5,8 @@ use cord_core::{
     Finish, GenerateRequest, Generation, LanguageModel, Message, ModelError, Opening, Prompt, Sampling, Seed,
 };
 use cord_lm::{
-    DecodeRequest, Decoded, DeviceSpec, Dtype, Engine, EngineSettings, LmConfig, LoadedModel, ParamMut, Transformer,
-    decode, load, open_device, save,
+    DecodeRequest, Decoded, DeviceSpec, Dtype, Engine, EngineSettings, LmConfig, LoadedModel, ParamMut, PrefixCache,
+    Transformer, decode, load, open_device, save,
 };
 use cord_text::{Renderer, TokenizerSpec, train_tokenizer};
 use futures::executor::block_on;
@@ -74,7 +74,8 @@ fn request(max_tokens: u32, stop: &[&str], temperature: f64) -> DecodeRequest {
 fn every_ending_is_named_and_every_drawn_token_counted() {
     let check = |token: u32, request: DecodeRequest, text: &str, finish: Finish, tokens: u64| {
         let LoadedModel { transformer, renderer, .. } = model_of_one_token(token);
-        let decoded = decode(&transformer, &renderer, "constant", &[request]).remove(0).unwrap();
+        let decoded =
+            decode(&transformer, &mut PrefixCache::new(0), &renderer, "constant", &[request]).remove(0).unwrap();
         let Decoded { text: given, finish: ending, tokens: drawn, mean_logprob } = decoded;
         assert_eq!((given.as_str(), ending, drawn), (text, finish, tokens));
         assert!(mean_logprob.abs() < 1e-6, "the one token is certain: {mean_logprob}");
@@ -100,7 +101,7 @@ fn rows_of_one_batch_end_each_in_their_own_way() {
     let LoadedModel { transformer, renderer, .. } = model_of_one_token(letter());
     let requests: Vec<DecodeRequest> =
         vec![request(0, &[], 1.0), request(40, &["aaaaa"], 1.0), request(1, &[], 0.0), request(30, &[], 0.6)];
-    let decoded = decode(&transformer, &renderer, "constant", &requests);
+    let decoded = decode(&transformer, &mut PrefixCache::new(0), &renderer, "constant", &requests);
     let endings: Vec<(usize, Finish)> =
         decoded.into_iter().map(|row| row.unwrap()).map(|row| (row.text.len(), row.finish)).collect();
     let expected =

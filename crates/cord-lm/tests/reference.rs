@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Int, Tensor, TensorData};
 use cord_core::{Finish, GenerateRequest, LanguageModel, Message, Opening, Prompt, Sampling, ScoreRequest, Seed};
 use cord_lm::{
-    DecodeRequest, DeviceSpec, Dtype, Engine, EngineSettings, LmConfig, LoadedModel, Transformer, decode, load,
-    open_device, read_tensors, save, score,
+    DecodeRequest, DeviceSpec, Dtype, Engine, EngineSettings, LmConfig, LoadedModel, PrefixCache, Transformer, decode,
+    load, open_device, read_tensors, save, score,
 };
 use cord_text::{Renderer, TokenizerSpec, train_tokenizer};
 use futures::executor::block_on;
@@ -98,9 +98,10 @@ fn a_batch_decodes_what_each_prompt_decodes_alone() {
     let LoadedModel { transformer, renderer, .. } = model();
     // 150 tokens pass the point where the cache grows.
     let requests: Vec<_> = prompts().into_iter().zip(0..).map(|(p, i)| request(p, i, 150)).collect();
-    let together = decode(&transformer, &renderer, "wide", &requests);
+    let together = decode(&transformer, &mut PrefixCache::new(0), &renderer, "wide", &requests);
     for (request, together) in requests.iter().zip(together) {
-        let alone = decode(&transformer, &renderer, "wide", std::slice::from_ref(request)).remove(0);
+        let alone =
+            decode(&transformer, &mut PrefixCache::new(0), &renderer, "wide", std::slice::from_ref(request)).remove(0);
         let (alone, together) = (alone.unwrap(), together.unwrap());
         assert!(alone == together, "the draw depends on the batch for a prompt of {} tokens", request.prompt.len());
         assert!(alone.tokens > 3);
@@ -117,10 +118,12 @@ fn scores_are_the_same_alone_together_and_without_a_cache() {
         requests.push(([stem.clone(), renderer.continuation_ids(step).unwrap()].concat(), answer.clone()));
     }
     requests.push((prompts()[2].clone(), answer[..1].to_vec()));
-    let together = score(&transformer, "wide", &requests);
+    let together = score(&transformer, &mut PrefixCache::new(0), "wide", &requests);
     for ((prompt, continuation), together) in requests.iter().zip(together) {
         let together = together.unwrap();
-        let alone = score(&transformer, "wide", &[(prompt.clone(), continuation.clone())]).remove(0).unwrap();
+        let alone = score(&transformer, &mut PrefixCache::new(0), "wide", &[(prompt.clone(), continuation.clone())])
+            .remove(0)
+            .unwrap();
         assert_eq!(alone, together, "batched and single scores are the same bits");
         let row = [prompt.as_slice(), continuation].concat();
         let ids: Vec<i64> = row.iter().map(|id| i64::from(*id)).collect();
@@ -136,6 +139,57 @@ fn scores_are_the_same_alone_together_and_without_a_cache() {
     }
 }
 
+/// A search's requests, step by step: every step continues one of the last one's prompts, in the order of a seed.
+fn growing_prompts(renderer: &Renderer) -> Vec<Vec<Vec<u32>>> {
+    let mut stream = Seed::root(8).stream();
+    let steps = [" 4 plus 3 gives 7.", " 7 times 7", "\n### Step 1.", " 9", " Move 2: times 7. 4 plus 3 gives 7, 9."];
+    let steps = steps.map(|step| renderer.continuation_ids(step).unwrap());
+    let mut prompts = vec![prompts()];
+    while prompts.len() < 12 {
+        let last = &prompts[prompts.len() - 1];
+        let beams: Vec<Vec<u32>> = (0..6)
+            .map(|_| {
+                let parent = &last[stream.below(last.len() as u64) as usize];
+                [parent.as_slice(), &steps[stream.below(steps.len() as u64) as usize]].concat()
+            })
+            .collect();
+        prompts.push(beams.into_iter().filter(|beam| beam.len() < 200).collect());
+        if prompts[prompts.len() - 1].is_empty() {
+            prompts.pop();
+            break;
+        }
+    }
+    prompts
+}
+
+#[test]
+fn what_was_read_before_changes_no_bit_whatever_memory_allows() {
+    let LoadedModel { transformer, renderer, .. } = model();
+    let answer = renderer.continuation_ids("7, 9}.").unwrap();
+    let run = |known: &mut PrefixCache| {
+        let mut replies = Vec::new();
+        for (depth, prompts) in growing_prompts(&renderer).into_iter().enumerate() {
+            let scores: Vec<_> = prompts.iter().map(|prompt| (prompt.clone(), answer.clone())).collect();
+            replies.push(format!("{:?}", score(&transformer, known, "wide", &scores)));
+            let requests: Vec<_> = prompts.into_iter().map(|p| request(p, depth as u64, 12)).collect();
+            replies.push(format!("{:?}", decode(&transformer, known, &renderer, "wide", &requests)));
+        }
+        replies
+    };
+    let mut none = PrefixCache::new(0);
+    let expected = run(&mut none);
+    assert_eq!(none.bytes(), 0, "nothing is kept where nothing may be");
+    let mut all = PrefixCache::new(usize::MAX);
+    assert!(run(&mut all) == expected, "a warm cache changes a reply");
+    assert!(all.reads().asked == none.reads().asked && all.reads().read * 2 < none.reads().read, "{:?}", all.reads());
+    for limit in [all.bytes() / 2, all.bytes() / 5] {
+        let mut some = PrefixCache::new(limit);
+        assert!(run(&mut some) == expected, "a cache that forgets changes a reply");
+        assert!(some.bytes() <= limit, "expected at most {limit} bytes, got {}", some.bytes());
+        assert!(some.reads().read > all.reads().read, "something was forgotten");
+    }
+}
+
 #[test]
 fn decoding_with_the_cache_follows_the_full_forward() {
     let LoadedModel { transformer, renderer, .. } = model();
@@ -143,7 +197,7 @@ fn decoding_with_the_cache_follows_the_full_forward() {
     let prompt = prompts().remove(1);
     let request =
         DecodeRequest { prompt: prompt.clone(), stop: vec![], max_tokens: 20, sampling: greedy, seed: Seed::root(1) };
-    let decoded = decode(&transformer, &renderer, "wide", &[request]).remove(0).unwrap();
+    let decoded = decode(&transformer, &mut PrefixCache::new(0), &renderer, "wide", &[request]).remove(0).unwrap();
     let mut row = prompt;
     let mut text = renderer.decoder();
     let mut expected = String::new();
@@ -169,17 +223,17 @@ fn a_stop_string_and_the_budget_end_a_generation() {
     let LoadedModel { transformer, renderer, .. } = model();
     let mut one = request(prompts().remove(0), 3, 60);
     one.stop.clear();
-    let free = decode(&transformer, &renderer, "wide", &[one.clone()]).remove(0).unwrap();
+    let free = decode(&transformer, &mut PrefixCache::new(0), &renderer, "wide", &[one.clone()]).remove(0).unwrap();
     let inner: String = free.text.chars().skip(4).take(2).collect();
     assert_eq!(inner.chars().count(), 2, "the model writes at least six characters: `{}`", free.text);
     let at = free.text.find(&inner).unwrap();
     one.stop = vec![inner.clone()];
-    let stopped = decode(&transformer, &renderer, "wide", &[one.clone()]).remove(0).unwrap();
+    let stopped = decode(&transformer, &mut PrefixCache::new(0), &renderer, "wide", &[one.clone()]).remove(0).unwrap();
     assert_eq!(stopped.finish, Finish::Delimiter(inner));
     assert_eq!(stopped.text, free.text[..at]);
     one.stop.clear();
     one.max_tokens = 5;
-    let cut = decode(&transformer, &renderer, "wide", &[one]).remove(0).unwrap();
+    let cut = decode(&transformer, &mut PrefixCache::new(0), &renderer, "wide", &[one]).remove(0).unwrap();
     assert_eq!((cut.finish, cut.tokens), (Finish::Length, 5));
 }
 

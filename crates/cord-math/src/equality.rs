@@ -1,55 +1,170 @@
-//! Deciding whether two answers are equal.
+//! Deciding whether a given answer equals the gold one.
 
 use serde::{Deserialize, Serialize};
 
+use crate::choice::{choice, without_choice};
+use crate::compare::{Comparer, Decision, ListOrder};
 use crate::fuel::{Fuel, OutOfFuel};
-use crate::parse::value;
-use crate::token::{same_spelling, tokens, with_thousands};
-use crate::value::{Value, same};
+use crate::reading::read;
+use crate::token::{Token, same_spelling, tokens, with_thousands};
+use crate::value::{Measure, Value};
+use crate::words;
 
-/// What an equality rests on.
+/// What an equality rests on, from the firmest to the most doubtful. An answer of several parts rests on the most
+/// doubtful of theirs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Ground {
     /// The two are spelled alike once what carries no meaning is gone.
     Spelling,
-    /// Their values are equal as exact rational numbers, item by item.
+    /// Their values are equal: exact rational arithmetic, polynomial normal forms, the same words.
     Exact,
+    /// Their values agree to 60 digits at seeded points, and no exact form was found.
+    Numeric,
+    /// The gold answer is a decimal of three places or more, and the given one an exact value that rounds to it
+    /// and that no decimal could state.
+    Rounding,
+    /// They say the same by a convention of answer keys: a unit, a percent sign, `x =`, or brackets left out on one
+    /// side; the order of a list without brackets.
+    Convention,
 }
 
-/// Compares two answers, each as it would stand inside `\boxed{}`: nothing where they are not equal as far
-/// as this crate can tell.
+/// Compares a given answer with the gold one, each as it would stand inside `\boxed{}`: nothing where they are not
+/// equal as far as this crate can tell.
 ///
-/// Symmetric, and reflexive wherever the fuel suffices. Work is at most `fuel` units
-/// (see [`DEFAULT_FUEL`](crate::DEFAULT_FUEL)).
-pub fn equal(a: &str, b: &str, fuel: u64) -> Result<Option<Ground>, OutOfFuel> {
-    equal_within(a, b, &mut Fuel::new(fuel))
+/// Reflexive wherever the fuel suffices, and not symmetric: the gold answer sets precision and domain. Work is at
+/// most `fuel` units (see [`DEFAULT_FUEL`](crate::DEFAULT_FUEL)).
+pub fn equal(gold: &str, given: &str, fuel: u64) -> Result<Option<Ground>, OutOfFuel> {
+    equal_within(gold, given, ListOrder::default(), &mut Fuel::new(fuel))
 }
 
-pub(crate) fn equal_within(a: &str, b: &str, fuel: &mut Fuel) -> Result<Option<Ground>, OutOfFuel> {
-    let (a, b) = (tokens(a, fuel)?, tokens(b, fuel)?);
-    fuel.spend(a.len().min(b.len()) as u64)?;
-    if same_spelling(&a, &b) {
+/// [`equal`] with the order of lists without brackets as `order` says.
+pub fn equal_with(gold: &str, given: &str, order: ListOrder, fuel: u64) -> Result<Option<Ground>, OutOfFuel> {
+    equal_within(gold, given, order, &mut Fuel::new(fuel))
+}
+
+pub(crate) fn equal_within(
+    gold: &str,
+    given: &str,
+    order: ListOrder,
+    fuel: &mut Fuel,
+) -> Result<Option<Ground>, OutOfFuel> {
+    let (gold, given) = (tokens(gold, fuel)?, tokens(given, fuel)?);
+    fuel.spend(gold.len().min(given.len()) as u64)?;
+    if same_spelling(&gold, &given) {
         return Ok(Some(Ground::Spelling));
     }
-    let (a, b) = (readings(&a, fuel)?, readings(&b, fuel)?);
-    for one in &a {
-        for other in &b {
-            if same(one, other, fuel)? {
-                return Ok(Some(Ground::Exact));
+    match by_form(&gold, &given) {
+        Decision::Equal(ground) => return Ok(Some(ground)),
+        Decision::Unequal => return Ok(None),
+        Decision::Open => {}
+    }
+    let mut comparer = Comparer { order, fuel };
+    let golds = readings(&gold, comparer.fuel)?;
+    let givens = readings(&given, comparer.fuel)?;
+    for gold in &golds {
+        for given in &givens {
+            if let Some(ground) = comparer.same(gold, given, 0)? {
+                return Ok(Some(ground));
             }
         }
+    }
+    if let Some(rest) = without_choice(&given) {
+        let rest = read(rest, 0, comparer.fuel)?;
+        return Ok(comparer.same(&golds[0], &rest, 0)?.map(|_| Ground::Convention));
+    }
+    // `5 m` may be a product; beside a length it is one too.
+    if let Some(unit) = lettered_unit(&given, comparer.fuel)?
+        && golds.iter().any(has_unit)
+    {
+        return comparer.same(&golds[0], &unit, 0);
+    }
+    if let Some(unit) = lettered_unit(&gold, comparer.fuel)?
+        && givens.iter().any(has_unit)
+    {
+        return comparer.same(&unit, &givens[0], 0);
     }
     Ok(None)
 }
 
+/// What the forms of the answers decide by themselves: choices, times, dates, ranks.
+fn by_form(gold: &[Token], given: &[Token]) -> Decision {
+    let decided = |ground: Option<Ground>| ground.map_or(Decision::Unequal, Decision::Equal);
+    if let Some(expected) = choice(gold)
+        && expected.rest.is_empty()
+        && let Some(found) = choice(given)
+    {
+        // The small letter of `(b)` is a choice, a bare one may be a variable.
+        let same = expected.letter == found.letter
+            || (expected.marked && found.marked && expected.letter.eq_ignore_ascii_case(&found.letter));
+        if same || found.rest.is_empty() || found.marked {
+            return decided(same.then_some(Ground::Convention));
+        }
+    }
+    if let (Some(expected), Some(found)) = (words::time(gold), words::time(given)) {
+        let day = 12 * 3600;
+        let ground = if expected == found {
+            Some(Ground::Exact)
+        } else if expected.half_known && found.half_known {
+            (expected.seconds == found.seconds).then_some(Ground::Exact)
+        } else {
+            (expected.seconds % day == found.seconds % day).then_some(Ground::Convention)
+        };
+        // Two bare pairs may be ratios as well.
+        if ground.is_some() || expected.half_known || found.half_known {
+            return decided(ground);
+        }
+    }
+    if let (Some(expected), Some(found)) = (words::date(gold), words::date(given)) {
+        let year = match (expected.year, found.year) {
+            (Some(a), Some(b)) => (a == b).then_some(Ground::Exact),
+            (None, None) => Some(Ground::Exact),
+            _ => Some(Ground::Convention),
+        };
+        return decided(year.filter(|_| (expected.month, expected.day) == (found.month, found.day)));
+    }
+    if let Some(expected) = words::rank(gold)
+        && let Some(found) = words::rank(given)
+    {
+        return decided((expected == found).then_some(Ground::Exact));
+    }
+    let plain = |tokens: &[Token]| match tokens {
+        [Token::Number(digits)] => digits.parse::<i64>().ok(),
+        _ => None,
+    };
+    let ranked = words::rank(gold).or_else(|| plain(gold)).zip(words::rank(given).or_else(|| plain(given)));
+    let one_is_rank = words::rank(gold).is_some() != words::rank(given).is_some();
+    match ranked {
+        Some((a, b)) if one_is_rank && a == b => Decision::Equal(Ground::Convention),
+        _ => Decision::Open,
+    }
+}
+
+fn has_unit(value: &Value) -> bool {
+    matches!(value, Value::Quantity(quantity) if matches!(quantity.measure, Measure::Unit(_)))
+}
+
+/// `5 m`, `5 m^2` with a unit of one letter outside `\text`.
+fn lettered_unit(tokens: &[Token], fuel: &mut Fuel) -> Result<Option<Value>, OutOfFuel> {
+    let place = match tokens {
+        [.., Token::Word(_)] => tokens.len() - 1,
+        [.., Token::Word(_), Token::Char('^'), Token::Number(_)] => tokens.len() - 3,
+        _ => return Ok(None),
+    };
+    let Token::Word(letter) = &tokens[place] else { return Ok(None) };
+    let Some(name) = crate::unit::letter(letter) else { return Ok(None) };
+    let mut spelled = tokens.to_vec();
+    spelled[place] = Token::Word(name.to_owned());
+    read(&spelled, 0, fuel).map(Some)
+}
+
 /// What an answer can mean: one value, or two where its commas are ambiguous.
-fn readings(tokens: &[crate::token::Token], fuel: &mut Fuel) -> Result<Vec<Value>, OutOfFuel> {
+fn readings(tokens: &[Token], fuel: &mut Fuel) -> Result<Vec<Value>, OutOfFuel> {
     fuel.spend(tokens.len() as u64)?;
-    let mut readings = vec![value(tokens, fuel)?];
+    let mut readings = vec![read(tokens, 0, fuel)?];
     if let Some(grouped) = with_thousands(tokens) {
-        readings.push(value(&grouped, fuel)?);
+        readings.push(read(&grouped, 0, fuel)?);
     }
     Ok(readings)
 }

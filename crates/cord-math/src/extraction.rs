@@ -5,8 +5,11 @@
 
 use std::borrow::Cow;
 
+use serde::{Deserialize, Serialize};
+
 /// Where a response begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Start {
     /// Inside a reasoning block that the prompt opened: the response has no `<think>` of its own.
     Thinking,
@@ -40,7 +43,7 @@ pub fn extract(response: &str, start: Start) -> Extraction {
 }
 
 /// The text outside every reasoning block, or nothing where the last block never closes.
-fn outside_thinking(response: &str, start: Start) -> Option<Cow<'_, str>> {
+pub(crate) fn outside_thinking(response: &str, start: Start) -> Option<Cow<'_, str>> {
     const OPEN: &str = "<think>";
     const CLOSE: &str = "</think>";
     let opened_by_prompt = match start {
@@ -66,7 +69,7 @@ fn outside_thinking(response: &str, start: Start) -> Option<Cow<'_, str>> {
     Some(answer)
 }
 
-fn last_box(text: &str) -> Extraction {
+pub(crate) fn last_box(text: &str) -> Extraction {
     let bytes = text.as_bytes();
     // One entry for each brace that is open: where a box's content begins, or nothing for a plain brace.
     // A single pass: searching anew from each `\boxed{` would be quadratic on hostile text.

@@ -37,6 +37,10 @@ impl Fuel {
         }
     }
 
+    pub(crate) fn used(&self) -> u64 {
+        self.limit - self.left
+    }
+
     /// The error itself, for work whose price does not even fit a `u64`.
     pub(crate) fn refuse(&mut self) -> OutOfFuel {
         self.left = 0;

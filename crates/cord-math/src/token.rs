@@ -1,15 +1,20 @@
 //! The spelling of an answer, reduced to tokens.
 //!
-//! What carries no meaning is gone here: white space, `$`, `\left` and `\right`, font commands, the full
-//! stop at the end. What has several spellings has one: `\dfrac` is `\frac`, `\frac12` is `\frac{1}{2}`,
-//! `\cdot` is `*`. Digits stay as they were written, so two spellings of one number are different tokens.
+//! What carries no meaning is gone here: white space, `$` as a delimiter, `\left` and `\right`, font commands, the
+//! full stop at the end. What has several spellings has one: `\dfrac` is `\frac`, `\frac12` is `\frac{1}{2}`,
+//! `\cdot` is `*`, `√2` is `\sqrt{2}`. Digits stay as they were written, so two spellings of one number are
+//! different tokens.
 
 use crate::fuel::{Fuel, OutOfFuel};
+use crate::spelling::{Reduced, is_word, named, reduce, symbol};
+use crate::unit;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Token {
     /// Digits with an optional decimal part and exponent, without a sign: `12`, `.5`, `1e3`.
     Number(String),
+    /// A letter, or the letters of a word.
+    Word(String),
     /// A command without its backslash; `{` and `}` are the escaped braces of a set.
     Command(String),
     /// Any other character.
@@ -27,6 +32,14 @@ impl Token {
         matches!(self, Self::Command(own) if own == name)
     }
 
+    pub(crate) fn is_word(&self, word: &str) -> bool {
+        matches!(self, Self::Word(own) if own.eq_ignore_ascii_case(word))
+    }
+
+    pub(crate) fn is_char(&self, character: char) -> bool {
+        *self == Self::Char(character)
+    }
+
     /// Same spelling? A space after a comma is not part of it.
     fn reads_as(&self, other: &Self) -> bool {
         matches!((self, other), (Self::Comma { .. }, Self::Comma { .. })) || self == other
@@ -41,11 +54,21 @@ pub(crate) fn same_spelling(a: &[Token], b: &[Token]) -> bool {
 /// The tokens of an answer.
 pub(crate) fn tokens(text: &str, fuel: &mut Fuel) -> Result<Vec<Token>, OutOfFuel> {
     // Lexing, reducing and unwrapping each pass once over the text.
-    fuel.spend(3 * text.len() as u64)?;
-    let mut tokens = unwrap_single(wrap_arguments(&join_marked_thousands(lex(text))));
-    while matches!(tokens.last(), Some(Token::Char('.'))) {
+    fuel.spend(4 * text.len() as u64)?;
+    let text = crate::language::western_digits(text);
+    let mut text = text.trim();
+    // Markdown's emphasis; a `**` on one side only is a power.
+    while let Some(inner) = text.strip_prefix("**").and_then(|t| t.strip_suffix("**")) {
+        text = inner.trim();
+    }
+    let mut tokens = degrees(unwrap_single(wrap_arguments(&join_marked_thousands(lex(text)))));
+    while matches!(tokens.last(), Some(Token::Char('.' | ':' | ';' | '"' | '\'' | '`') | Token::Comma { .. }))
+        || tokens.last().is_some_and(|last| last.is_command("\\"))
+    {
         tokens.pop();
     }
+    let skip = tokens.iter().take_while(|t| matches!(t, Token::Char('=' | ':' | '"' | '\'' | '`'))).count();
+    tokens.drain(..skip);
     Ok(tokens)
 }
 
@@ -60,18 +83,25 @@ enum Lexeme {
     Space,
 }
 
+/// An open brace.
+#[derive(Clone, Copy, PartialEq)]
+enum Brace {
+    Group,
+    /// Of a font command: it means nothing.
+    Font,
+    /// Of `\text` and the like: letters inside are words.
+    Text,
+}
+
 fn lex(text: &str) -> Vec<Lexeme> {
     let mut out = Vec::new();
-    // For each brace that is open: does its closing brace mean anything?
-    let mut braces: Vec<bool> = Vec::new();
+    let mut braces: Vec<Brace> = Vec::new();
+    let mut texts = 0usize;
+    // A lone `$` is a currency, a pair of them delimits.
+    let currency = text.bytes().filter(|b| *b == b'$').count() - text.matches("\\$").count() == 1;
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
-        if rest.starts_with("{,}") {
-            out.push(Lexeme::Mark { comma: true });
-            rest = &rest[3..];
-            continue;
-        }
-        if let Some(after) = rest.strip_prefix(",\\!") {
+        if let Some(after) = rest.strip_prefix("{,}").or_else(|| rest.strip_prefix(",\\!")) {
             out.push(Lexeme::Mark { comma: true });
             rest = after;
             continue;
@@ -85,12 +115,24 @@ fn lex(text: &str) -> Vec<Lexeme> {
                 Reduced::Thin => out.push(Lexeme::Mark { comma: false }),
                 Reduced::Nothing => {}
                 Reduced::Delimiter => rest = rest.trim_start().strip_prefix('.').unwrap_or(rest),
-                Reduced::Wrapper => {
+                Reduced::Font | Reduced::Text => {
                     if let Some(inside) = rest.trim_start().strip_prefix('{') {
                         rest = inside;
-                        braces.push(false);
+                        let is_text = matches!(reduce(name), Reduced::Text);
+                        texts += usize::from(is_text);
+                        braces.push(if is_text { Brace::Text } else { Brace::Font });
+                        if is_text {
+                            out.push(Lexeme::Space);
+                        }
                     }
                 }
+                Reduced::Named => {
+                    // `\begin{pmatrix}`, `\mathbb{R}`: the argument belongs to the name.
+                    let (argument, after) = named_argument(rest);
+                    rest = after;
+                    out.push(Lexeme::Token(Token::Command(format!("{name} {argument}"))));
+                }
+                Reduced::Measure => rest = named_argument(rest).1,
             }
             continue;
         }
@@ -100,29 +142,85 @@ fn lex(text: &str) -> Vec<Lexeme> {
             rest = &rest[number..];
             continue;
         }
+        if first.is_alphabetic() && symbol(first).is_none() {
+            let letters = rest.find(|c: char| !c.is_alphabetic() || symbol(c).is_some()).unwrap_or(rest.len());
+            push_letters(&rest[..letters], texts > 0, &mut out);
+            rest = &rest[letters..];
+            continue;
+        }
         rest = &rest[first.len_utf8()..];
         match first {
+            '.' if rest.starts_with("..") => {
+                rest = &rest[2..];
+                out.push(Lexeme::Token(Token::Command("dots".to_owned())));
+            }
+            '$' if currency => out.push(Lexeme::Token(Token::Command("dollar".to_owned()))),
             '$' => {}
             '{' => {
-                braces.push(true);
+                braces.push(Brace::Group);
                 out.push(Lexeme::Token(Token::Open));
             }
-            '}' => {
-                if braces.pop().unwrap_or(true) {
-                    out.push(Lexeme::Token(Token::Close));
+            '}' => match braces.pop() {
+                None | Some(Brace::Group) => out.push(Lexeme::Token(Token::Close)),
+                Some(Brace::Font) => {}
+                Some(Brace::Text) => {
+                    texts -= 1;
+                    out.push(Lexeme::Space);
                 }
+            },
+            '*' if rest.starts_with('*') => {
+                rest = &rest[1..];
+                out.push(Lexeme::Token(Token::Char('^')));
+            }
+            '<' | '>' | '!' if rest.starts_with('=') => {
+                rest = &rest[1..];
+                let name = if first == '<' {
+                    "le"
+                } else if first == '>' {
+                    "ge"
+                } else {
+                    "ne"
+                };
+                out.push(Lexeme::Token(Token::Command(name.to_owned())));
             }
             ',' => out.push(Lexeme::Token(Token::Comma { tight: true })),
-            '−' | '–' => out.push(Lexeme::Token(Token::Char('-'))),
-            '×' | '·' => out.push(Lexeme::Token(Token::Char('*'))),
-            '÷' => out.push(Lexeme::Token(Token::Char('/'))),
-            'π' => out.push(Lexeme::Token(Token::Command("pi".to_owned()))),
             '~' => out.push(Lexeme::Space),
             space if space.is_whitespace() => out.push(Lexeme::Space),
-            other => out.push(Lexeme::Token(Token::Char(other))),
+            // `√25` takes the number whole, unlike `\sqrt25`.
+            '√' | '∛' if number_length(rest.trim_start()) > 0 => {
+                rest = rest.trim_start();
+                let (number, after) = rest.split_at(number_length(rest));
+                rest = after;
+                out.extend(symbol(first).into_iter().flatten().map(Lexeme::Token));
+                let group = [Token::Open, Token::Number(number.to_owned()), Token::Close];
+                out.extend(group.map(Lexeme::Token));
+            }
+            other => match symbol(other) {
+                Some(tokens) => out.extend(tokens.into_iter().map(Lexeme::Token)),
+                None => out.push(Lexeme::Token(Token::Char(other))),
+            },
         }
     }
     out
+}
+
+/// Letters side by side are a word, or variables multiplied.
+fn push_letters(letters: &str, is_text: bool, out: &mut Vec<Lexeme>) {
+    if let Some(name) = named(letters) {
+        out.push(Lexeme::Token(Token::Command(name.to_owned())));
+    } else if let Some(unit) = unit::letter(letters).filter(|_| is_text && follows_operand(out)) {
+        out.push(Lexeme::Token(Token::Word(unit.to_owned())));
+    } else if is_text || is_word(letters) {
+        out.push(Lexeme::Token(Token::Word(letters.to_owned())));
+    } else {
+        out.extend(letters.chars().map(|letter| Lexeme::Token(Token::Word(letter.to_string()))));
+    }
+}
+
+/// Does a number or a closing bracket stand before? `5 \text{ m}` has a unit, `\text{m}` alone is a letter.
+fn follows_operand(out: &[Lexeme]) -> bool {
+    let before = out.iter().rev().find(|lexeme| matches!(lexeme, Lexeme::Token(_)));
+    matches!(before, Some(Lexeme::Token(Token::Number(_) | Token::Close | Token::Char(')' | '/') | Token::Command(_))))
 }
 
 /// A command's name (letters, or one other character) and what follows it.
@@ -132,37 +230,15 @@ fn command(text: &str) -> (&str, &str) {
     text.split_at(length)
 }
 
-enum Reduced {
-    Token(Token),
-    /// Visible white space.
-    Space,
-    /// A thin space, which may group thousands.
-    Thin,
-    /// No meaning at all.
-    Nothing,
-    /// `\left` and `\right`, whose invisible form is followed by a full stop.
-    Delimiter,
-    /// A font or box around its argument.
-    Wrapper,
-}
-
-fn reduce(name: &str) -> Reduced {
-    match name {
-        "left" | "right" => Reduced::Delimiter,
-        "big" | "Big" | "bigg" | "Bigg" | "bigl" | "bigr" | "Bigl" | "Bigr" | "displaystyle" | "textstyle"
-        | "limits" | "!" | "$" | "(" | ")" | "[" | "]" | "" => Reduced::Nothing,
-        "," => Reduced::Thin,
-        ";" | ":" | " " | "quad" | "qquad" | "\n" | "\t" | ">" => Reduced::Space,
-        "text" | "textbf" | "textit" | "textrm" | "textnormal" | "mathrm" | "mathbf" | "mathit" | "mathsf" | "mbox"
-        | "hbox" | "operatorname" | "boxed" | "fbox" => Reduced::Wrapper,
-        "dfrac" | "tfrac" | "cfrac" | "frac" => Reduced::Token(Token::Command("frac".to_owned())),
-        "times" | "cdot" | "ast" => Reduced::Token(Token::Char('*')),
-        "div" => Reduced::Token(Token::Char('/')),
-        "lbrace" => Reduced::Token(Token::Command("{".to_owned())),
-        "rbrace" => Reduced::Token(Token::Command("}".to_owned())),
-        "%" => Reduced::Token(Token::Char('%')),
-        other => Reduced::Token(Token::Command(other.to_owned())),
+/// The text of a short argument in braces, or a single letter.
+fn named_argument(text: &str) -> (&str, &str) {
+    let text = text.trim_start();
+    if let Some(inside) = text.strip_prefix('{') {
+        let end = inside.bytes().take(24).position(|b| b == b'}');
+        return end.map_or(("", text), |end| (inside[..end].trim(), &inside[end + 1..]));
     }
+    let length = text.chars().next().filter(char::is_ascii_alphabetic).map_or(0, char::len_utf8);
+    text.split_at(length)
 }
 
 /// The length in bytes of the number at the start of a text, or 0.
@@ -198,7 +274,7 @@ fn is_first_group(token: &str) -> bool {
     (1..=3).contains(&token.len()) && token.bytes().all(|b| b.is_ascii_digit()) && !token.starts_with('0')
 }
 
-/// Joins `1{,}234`, `1,\!234` and `1\,234`, drops spaces, and notes which commas are tight.
+/// Joins `1{,}234`, `1,\!234`, `1\,234` and `1 234 567`, drops spaces, and notes which commas are tight.
 fn join_marked_thousands(lexemes: Vec<Lexeme>) -> Vec<Token> {
     let mut out: Vec<Token> = Vec::with_capacity(lexemes.len());
     let mut mark: Option<bool> = None;
@@ -210,7 +286,8 @@ fn join_marked_thousands(lexemes: Vec<Lexeme>) -> Vec<Token> {
                 if let Some(Token::Comma { tight }) = out.last_mut() {
                     *tight = false;
                 }
-                open_group = false;
+                // `11,\! 111` is grouped all the same.
+                open_group &= mark == Some(true);
             }
             Lexeme::Mark { comma } => {
                 if let Some(Token::Comma { tight }) = out.last_mut() {
@@ -246,7 +323,7 @@ fn join_marked_thousands(lexemes: Vec<Lexeme>) -> Vec<Token> {
     out
 }
 
-/// Puts braces round the arguments of `\frac` and `\sqrt` where TeX would read them without.
+/// Puts braces round the arguments of `\frac`, `\binom` and `\sqrt` where TeX would read them without.
 fn wrap_arguments(tokens: &[Token]) -> Vec<Token> {
     let mut out = Vec::with_capacity(tokens.len());
     // How many arguments the last command still wants; an opening brace saves what is wanted after it.
@@ -263,8 +340,10 @@ fn wrap_arguments(tokens: &[Token]) -> Vec<Token> {
                 wanted = saved.pop().unwrap_or(0);
                 out.push(Token::Close);
             }
-            Token::Command(name) if name == "frac" || name == "sqrt" => {
-                wanted = if name == "frac" { 2 } else { 1 };
+            // The inner `\frac` of `\frac\frac12 3` takes its own arguments: what the outer wants is lost, and the
+            // parser, which reads arguments by itself, goes on without braces.
+            Token::Command(name) if matches!(name.as_str(), "frac" | "binom" | "sqrt") => {
+                wanted = if name == "sqrt" { 1 } else { 2 };
                 out.push(token.clone());
             }
             // TeX takes one digit for each argument.
@@ -278,11 +357,12 @@ fn wrap_arguments(tokens: &[Token]) -> Vec<Token> {
                     out.push(Token::Number(digits[taken..].to_owned()));
                 }
             }
-            // A root's optional index stands before its argument.
-            Token::Char('[') if wanted > 0 => {
+            // A root's optional index stands before its argument, and `\sqrt(2)` means what it does elsewhere.
+            Token::Char('[' | '(') if wanted > 0 => {
                 wanted = 0;
                 out.push(token.clone());
             }
+            Token::Char('-' | '+') if wanted > 0 => out.push(token.clone()),
             other if wanted > 0 => {
                 out.extend([Token::Open, other.clone(), Token::Close]);
                 wanted -= 1;
@@ -305,6 +385,20 @@ fn unwrap_single(tokens: Vec<Token>) -> Vec<Token> {
             let inner = inner.clone();
             out.truncate(out.len() - 3);
             out.push(inner);
+        }
+    }
+    out
+}
+
+/// `^\circ` is the degree sign, and `_{…}` and `'` stay for the parser.
+fn degrees(tokens: Vec<Token>) -> Vec<Token> {
+    let mut out: Vec<Token> = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        if token.is_command("circ") && matches!(out.last(), Some(Token::Char('^'))) {
+            out.pop();
+            out.push(Token::Command("degree".to_owned()));
+        } else {
+            out.push(token);
         }
     }
     out

@@ -1,27 +1,57 @@
-//! The value of an answer, and when two values are equal.
+//! The value of an answer: what its tokens say as mathematics.
 
-use num_bigint::BigInt;
-use num_rational::Ratio;
-
-use crate::fuel::{Fuel, OutOfFuel};
-use crate::token::{Token, same_spelling};
-
-pub(crate) type Rational = Ratio<BigInt>;
+use crate::expression::Expression;
+use crate::token::Token;
+use crate::unit::Unit;
 
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
-    Number(Rational),
-    /// The number before the `%`.
-    Percent(Rational),
-    /// Ordered.
+    Quantity(Quantity),
     List {
         brackets: Brackets,
+        joint: Joint,
         items: Vec<Value>,
     },
     /// Unordered, each item counted once.
     Set(Vec<Value>),
+    /// Row by row, all rows of one length.
+    Matrix(Vec<Vec<Expression>>),
+    /// `a < b = c`: one more side than comparisons.
+    Relation {
+        sides: Vec<Value>,
+        comparisons: Vec<Comparison>,
+    },
+    /// `x \in …` and `\{x : …\}`.
+    Membership {
+        variable: Option<String>,
+        of: Box<Value>,
+    },
+    Union(Vec<Value>),
+    Intersection(Vec<Value>),
+    Difference(Box<(Value, Value)>),
+    Reals,
+    Empty,
+    /// `3:5`, `1:2:3`.
+    Ratio(Vec<Expression>),
     /// Whatever this crate has no value for.
     Text(Vec<Token>),
+}
+
+/// A number or formula with what stands round it.
+#[derive(Clone, Debug)]
+pub(crate) struct Quantity {
+    pub(crate) number: Expression,
+    pub(crate) measure: Measure,
+    /// Digits after the point, where the number is written as a plain decimal.
+    pub(crate) decimals: Option<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Measure {
+    None,
+    Percent,
+    Degrees,
+    Unit(Unit),
 }
 
 /// What stands round a list. An open interval is not a closed one, but a list without brackets may be
@@ -38,70 +68,80 @@ pub(crate) enum Brackets {
 }
 
 impl Brackets {
-    fn agree(self, other: Self) -> bool {
+    pub(crate) fn agree(self, other: Self) -> bool {
         let is_half_open = |b| matches!(b, Self::OpenLeft | Self::OpenRight);
         self == other || (self == Self::None && !is_half_open(other)) || (other == Self::None && !is_half_open(self))
     }
 }
 
-/// Are two values equal? Symmetric and reflexive, and not transitive: `50\%` equals both `0.5` and `50`,
-/// since answer keys often leave the sign to the question.
-pub(crate) fn same(a: &Value, b: &Value, fuel: &mut Fuel) -> Result<bool, OutOfFuel> {
-    fuel.spend(1)?;
-    Ok(match (a, b) {
-        (Value::Number(a), Value::Number(b)) | (Value::Percent(a), Value::Percent(b)) => same_number(a, b, fuel)?,
-        (Value::Percent(percent), Value::Number(number)) | (Value::Number(number), Value::Percent(percent)) => {
-            fuel.spend(bits(number) + bits(percent))?;
-            same_number(percent, number, fuel)? || same_number(percent, &(number * BigInt::from(100)), fuel)?
-        }
-        (Value::List { brackets: of_a, items: a }, Value::List { brackets: of_b, items: b }) => {
-            of_a.agree(*of_b) && same_items(a, b, fuel)?
-        }
-        (Value::Set(a), Value::Set(b)) => contains_all(a, b, fuel)? && contains_all(b, a, fuel)?,
-        (Value::Text(a), Value::Text(b)) => {
-            fuel.spend(a.len().min(b.len()) as u64)?;
-            same_spelling(a, b)
-        }
-        _ => false,
-    })
+/// What joins the items of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Joint {
+    Comma,
+    And,
+    Or,
 }
 
-/// Both are in lowest terms, so equality is that of the parts. `Ratio`'s own comparison walks a continued
-/// fraction, as deep as the numbers are long.
-fn same_number(a: &Rational, b: &Rational, fuel: &mut Fuel) -> Result<bool, OutOfFuel> {
-    fuel.spend(bits(a).min(bits(b)) / 64 + 1)?;
-    Ok(a.numer() == b.numer() && a.denom() == b.denom())
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Comparison {
+    Equal,
+    Approximate,
+    Unequal,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
 }
 
-fn same_items(a: &[Value], b: &[Value], fuel: &mut Fuel) -> Result<bool, OutOfFuel> {
-    if a.len() != b.len() {
-        return Ok(false);
+impl Comparison {
+    pub(crate) fn of(token: &Token) -> Option<Self> {
+        Some(match token {
+            Token::Char('=') => Self::Equal,
+            Token::Char('<') => Self::Less,
+            Token::Char('>') => Self::Greater,
+            Token::Command(name) => match name.as_str() {
+                "le" => Self::LessOrEqual,
+                "ge" => Self::GreaterOrEqual,
+                "ne" => Self::Unequal,
+                "approx" => Self::Approximate,
+                _ => return None,
+            },
+            _ => return None,
+        })
     }
-    for (a, b) in a.iter().zip(b) {
-        if !same(a, b, fuel)? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
 
-fn contains_all(outer: &[Value], inner: &[Value], fuel: &mut Fuel) -> Result<bool, OutOfFuel> {
-    for wanted in inner {
-        let mut found = false;
-        for item in outer {
-            if same(item, wanted, fuel)? {
-                found = true;
-                break;
-            }
-        }
-        if !found {
-            return Ok(false);
+    pub(crate) fn flipped(self) -> Self {
+        match self {
+            Self::Less => Self::Greater,
+            Self::LessOrEqual => Self::GreaterOrEqual,
+            Self::Greater => Self::Less,
+            Self::GreaterOrEqual => Self::LessOrEqual,
+            same => same,
         }
     }
-    Ok(true)
 }
 
-/// The size of a number in bits.
-pub(crate) fn bits(number: &Rational) -> u64 {
-    number.numer().bits() + number.denom().bits()
+impl Value {
+    /// The formula that the value is, where it is nothing more.
+    pub(crate) fn formula(&self) -> Option<&Expression> {
+        match self {
+            Self::Quantity(Quantity { number, measure: Measure::None, .. }) => Some(number),
+            _ => None,
+        }
+    }
+
+    /// The name that the value is: a variable.
+    pub(crate) fn name(&self) -> Option<&str> {
+        match self.formula()? {
+            Expression::Variable(name) => Some(name),
+            // `e = 5` and `i = 3` name variables.
+            Expression::Euler => Some("e"),
+            Expression::ImaginaryUnit => Some("i"),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn number(number: Expression) -> Self {
+        Self::Quantity(Quantity { number, measure: Measure::None, decimals: None })
+    }
 }

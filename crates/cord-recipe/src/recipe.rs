@@ -140,7 +140,12 @@ fn read(root: &Node, exists: &dyn Fn(&Path) -> bool, overrides: &[String], gathe
     });
     let description = fields.optional("description", Field::text);
     let seeds = read_seeds(&fields);
-    let run = fields.or("run", RunSettings::default(), |field| field.table(|fields| Some(RunSettings::read(fields))));
+    let models: Vec<String> = match root.at(&["models"]).map(|node| &node.value) {
+        Some(Value::Table(models)) => models.keys().cloned().collect(),
+        _ => Vec::new(),
+    };
+    let run = fields
+        .or("run", RunSettings::default(), |field| field.table(|fields| Some(RunSettings::read(fields, &models))));
 
     let overlays = arm_overlays(&fields, name.as_deref());
     let mut arms = Vec::new();

@@ -1,19 +1,25 @@
 //! `[run]`: how to run. Nothing here is part of a key, for nothing here may change a result.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
 
+use crate::fault::FaultKind;
+use crate::price::Price;
 use crate::reader::{Field, Fields};
 
 /// `[run]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct RunSettings {
     /// Where models compute.
     pub device: Device,
     /// The most problems under way at once.
     pub concurrency: u32,
+    /// The most requests that a teacher's model, or the scorer, has in flight at once: what its servers can decode at
+    /// once, and a few more. Twice `max-batch` where absent.
+    pub requests: Option<u32>,
     /// The most sequences that an in-process model decodes at once.
     pub max_batch: u32,
     /// Sequences that the trainer puts through the model at once; the batch where absent.
@@ -22,6 +28,10 @@ pub struct RunSettings {
     pub out: PathBuf,
     /// Threads to compute with; one for each core where absent.
     pub threads: Option<u32>,
+    /// The object store that finished shards are pushed to and pulled from: `s3://bucket/folder`, `file:///folder`.
+    pub remote: Option<String>,
+    /// What models cost, by their names in the recipe.
+    pub prices: BTreeMap<String, Price>,
 }
 
 /// Where models compute.
@@ -67,16 +77,20 @@ impl Default for RunSettings {
         Self {
             device: Device::Cpu,
             concurrency: 256,
+            requests: None,
             max_batch: 128,
             micro_batch: None,
             out: PathBuf::from("runs"),
             threads: None,
+            remote: None,
+            prices: BTreeMap::new(),
         }
     }
 }
 
 impl RunSettings {
-    pub(crate) fn read(fields: Fields<'_>) -> Self {
+    /// `models` are the names that `[models]` defines.
+    pub(crate) fn read(fields: Fields<'_>, models: &[String]) -> Self {
         let base = Self::default();
         let device = fields.or("device", base.device, |field| {
             let text = field.text_that("`cpu`, `cuda` or `cuda:<number>`", |text| text.parse::<Device>().is_ok())?;
@@ -85,10 +99,24 @@ impl RunSettings {
         let settings = Self {
             device,
             concurrency: fields.or("concurrency", base.concurrency, Field::count),
+            requests: fields.optional("requests", Field::count),
             max_batch: fields.or("max-batch", base.max_batch, Field::count),
             micro_batch: fields.optional("micro-batch", Field::count),
             out: fields.or("out", base.out, |field| field.name().map(PathBuf::from)),
             threads: fields.optional("threads", Field::count),
+            remote: fields.optional("remote", |field| {
+                field.text_that("`s3://<bucket>/<folder>` or `file:///<folder>`", |text| text.contains("://"))
+            }),
+            prices: fields.or("prices", BTreeMap::new(), |field| {
+                field.each(|name, field| {
+                    if !models.iter().any(|model| model == name) {
+                        let (key, given) = (field.path().to_owned(), name.to_owned());
+                        let what = "a model that `[models]` defines";
+                        field.fault_at_key(FaultKind::Undefined { key, what, given, defined: models.to_vec() });
+                    }
+                    field.table(Price::read)
+                })
+            }),
         };
         fields.close();
         settings

@@ -47,6 +47,10 @@ pub enum Column {
     },
     /// Seconds of all the arm's stages.
     Seconds,
+    /// What generating the arm's trajectories cost, by `[run.prices]`.
+    Cost,
+    /// The same for each accepted trajectory.
+    CostPerTrajectory,
 }
 
 macro_rules! metrics {
@@ -86,6 +90,8 @@ metrics! {
         GeneratedTokens = "generated-tokens",
         /// Tokens scored.
         ScoredTokens = "scored-tokens",
+        /// Tokens drawn for each accepted trajectory: one whose reasoning closed and whose answer ended.
+        TokensPerTrajectory = "tokens-per-trajectory",
     }
 }
 
@@ -110,6 +116,8 @@ impl std::fmt::Display for Column {
             Self::Eval { benchmark, metric: EvalMetric::PassAt1 } => write!(f, "eval.{benchmark}"),
             Self::Eval { benchmark, metric } => write!(f, "eval.{benchmark}.{}", metric.word()),
             Self::Seconds => write!(f, "seconds"),
+            Self::Cost => write!(f, "cost"),
+            Self::CostPerTrajectory => write!(f, "cost-per-trajectory"),
         }
     }
 }
@@ -127,7 +135,7 @@ impl Column {
         let evals = benchmarks.iter().flat_map(|benchmark| {
             EvalMetric::ALL.iter().map(|metric| Self::Eval { benchmark: benchmark.clone(), metric: *metric })
         });
-        trajectories.chain(evals).chain([Self::Seconds]).collect()
+        trajectories.chain(evals).chain([Self::Seconds, Self::Cost, Self::CostPerTrajectory]).collect()
     }
 
     fn read(field: &Field<'_>, benchmarks: &[String]) -> Option<Self> {

@@ -106,6 +106,7 @@ fn a_plan_lists_each_stage_once_after_its_inputs() {
 fn a_key_changes_with_what_matters_and_with_nothing_else() {
     let check = check_changes;
     check(&["run.device=cuda:0", "run.threads=7", "run.max-batch=3", "run.concurrency=1", "run.out=x"], &[]);
+    check(&["run.requests=9", "run.remote=s3://bucket/folder", "run.prices.adder.generated=2"], &[]);
     check(&["name=other", "description=other"], &[]);
     check(&["train.checkpoint-every=7"], &[]);
     check(&["table.title=other"], &[Table]);
@@ -115,6 +116,8 @@ fn a_key_changes_with_what_matters_and_with_nothing_else() {
     check(&["generate.keep=correct"], &[Train, Eval, Table]);
     check(&["problems.limit=7"], &[Problems, Generate, Train, Eval, Table]);
     check(&["generate.search.width=2"], &[Generate, Train, Eval, Table]);
+    // A clock decides what is found within a deadline.
+    check(&["generate.deadline=60"], &[Generate, Train, Eval, Table]);
     check(&["generate.budget.answer=9"], &[Generate, Train, Eval, Table]);
     check(&["models.base.sampling.temperature=1"], &[Eval, Table]);
     // The prompt of generation is the default of the other two.
@@ -239,4 +242,81 @@ proptest! {
         let generate = |plan: &Plan| plan.of_kind(Generate).next().unwrap().key;
         prop_assert_eq!(generate(&width(a)) == generate(&width(b)), a == b);
     }
+}
+
+#[test]
+fn settings_that_were_added_rename_no_stage() {
+    let plan = plan(MINI, &[]);
+    let keys: Vec<String> = (plan.of_kind(Generate).chain(plan.of_kind(Train)))
+        .map(|stage| format!("{} {}", stage.key.short(), stage.label()))
+        .collect();
+    insta::assert_snapshot!(keys.join("\n"), @r"");
+}
+
+#[test]
+fn a_generation_is_named_by_its_segmenter_scorer_and_search() {
+    let check = |overrides: &[&str]| {
+        let first = |overrides: &[&str]| {
+            let plan = plan(MINI, overrides);
+            plan.of_kind(Generate).find(|stage| stage.arms.contains(&"cord".to_owned())).unwrap().key
+        };
+        assert_ne!(first(&[]), first(overrides), "{overrides:?}");
+        first(overrides)
+    };
+    let perplexity =
+        |more: &str| format!("generate.scorer={{ kind = \"predictive-perplexity\", model = \"closer\"{more} }}");
+    let keys = [
+        check(&["generate.segmenter=line-break"]),
+        check(&["generate.segmenter=prefix"]),
+        check(&["generate.segmenter={ kind = \"fixed-length\", tokens = 16 }"]),
+        check(&["generate.segmenter={ kind = \"fixed-length\", tokens = 17 }"]),
+        check(&["generate.search.finished=set-aside"]),
+        check(&["generate.search.stop=best-finished"]),
+        check(&["generate.search={ kind = \"mcts\" }"]),
+        check(&["generate.search={ kind = \"mcts\", iterations = 9 }"]),
+        check(&["generate.search={ kind = \"curation\", compute = 900 }"]),
+        check(&["generate.search={ kind = \"integration\", model = \"base\" }", "models.base={ path = \"b\" }"]),
+        check(&["arms.cord.generate.adaptive={ ask = 1 }"]),
+        check(&["arms.cord.generate.adaptive={ ask = 2 }"]),
+        check(&[&perplexity(", cap = 3")]),
+        check(&[&perplexity(", normalise = \"sum\"")]),
+        check(&[&perplexity(", forms = \"forms\"")]),
+        check(&["generate.scorer={ kind = \"answer-gain\", model = \"closer\" }"]),
+        check(&["generate.scorer={ kind = \"ensemble\", models = [\"closer\", \"adder\"] }"]),
+        check(&["generate.scorer={ kind = \"judgment\", model = \"closer\" }"]),
+        check(&["generate.scorer={ kind = \"judgment\", model = \"closer\", prompt = \"blind.v1\" }"]),
+        check(&["generate.scorer={ kind = \"judgment\", model = \"adder\" }"]),
+        check(&["generate.scorer={ kind = \"process-reward\", model = \"closer\" }"]),
+        check(&["generate.scorer={ kind = \"process-reward\", model = \"closer\", prompt = \"plus-minus.v1\" }"]),
+        check(&["generate.scorer={ kind = \"random\" }"]),
+        check(&["generate.scorer={ kind = \"max-length\" }"]),
+        check(&["generate.scorer={ kind = \"self-certainty\" }"]),
+    ];
+    assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len());
+    // What is spelt out at its default is the same.
+    let same = plan(MINI, &[&perplexity(", normalise = \"geometric-mean\""), "generate.search.stop=all-finished"]);
+    assert_eq!(shared(&plan(MINI, &[]), &same)[&Generate].0, plan(MINI, &[]).of_kind(Generate).count());
+}
+
+#[test]
+fn every_model_that_judges_or_merges_is_needed() {
+    let recipe = read(
+        MINI,
+        &[
+            "models.base={ path = \"b\" }",
+            "models.judge={ path = \"j\" }",
+            "models.reward={ path = \"r\" }",
+            "arms.cord.generate.search={ kind = \"integration\", model = \"base\" }",
+            "arms.cord.generate.scorer={ kind = \"mixture\", signals = [{ weight = 1, scorer = { kind = \"judgment\", model = \"judge\" } }, { weight = 2, scorer = { kind = \"process-reward\", model = \"reward\" } }] }",
+        ],
+    );
+    let needs = recipe.needs();
+    for path in ["b", "j", "r"] {
+        assert!(needs.models.keys().any(|label| label.ends_with(path)), "{path}: {:?}", needs.models.keys());
+    }
+    let plan = recipe.plan(&identities(&recipe)).unwrap();
+    let stage = plan.of_kind(Generate).find(|stage| stage.arms == ["cord"]).unwrap();
+    let StageSettings::Generate(settings) = &stage.settings else { panic!("expected a generation") };
+    let names: Vec<&str> = settings.teachers.iter().map(|teacher| teacher.model.name.as_str()).collect();
+    assert_eq!(names.last(), Some(&"base"), "the model that merges comes last: {names:?}");
 }

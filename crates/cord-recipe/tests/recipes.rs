@@ -4,8 +4,8 @@ use std::path::Path;
 
 use cord_core::Sampling;
 use cord_recipe::{
-    Column, DataSource, Device, EvalMetric, Recipe, RecipeError, Schedule, Search, StageKind, TrainData, TrainLength,
-    default_prompt,
+    Column, DataSource, Device, EvalMetric, GpuPrice, Price, Recipe, RecipeError, Schedule, Search, StageKind,
+    TokenPrice, TrainData, TrainLength, default_prompt,
 };
 
 const MINI: &str = include_str!("recipes/mini-cord.toml");
@@ -24,7 +24,7 @@ fn mini(overrides: &[&str]) -> Recipe {
 fn width(recipe: &Recipe, arm: &str) -> Option<u32> {
     match recipe.arm(arm)?.generate.as_ref()?.search {
         Search::Beam { width, .. } => Some(width),
-        Search::Curation { .. } | Search::Single { .. } => None,
+        _ => None,
     }
 }
 
@@ -56,7 +56,7 @@ fn arms_are_resolved() {
     assert_eq!(recipe.table.columns[4], truncated);
     // A table that gives its `kind` replaces: nothing of the beam is left in the curation arm.
     let search = &recipe.arm("curation").unwrap().generate.as_ref().unwrap().search;
-    assert_eq!(*search, Search::Curation { trajectories: 4, select: 1 });
+    assert_eq!(*search, Search::Curation { trajectories: 4, select: 1, compute: None });
 }
 
 #[test]
@@ -135,4 +135,40 @@ fn settings_are_written_as_they_are_read() {
     assert_eq!(arm["models"]["multiplier"]["sampling"]["top-p"], 0.95);
     assert_eq!(serde_json::to_value(&recipe.run).unwrap()["device"], "cpu");
     assert_eq!(serde_json::to_value(&recipe.table).unwrap()["columns"][2], "eval.mini/test");
+}
+
+#[test]
+fn a_price_is_by_token_or_by_gpu() {
+    let price = |overrides: &[&str]| read(MINI, overrides).unwrap().run.prices["adder"];
+    let tokens = TokenPrice { prompt: Some(0.5), cached: None, generated: Some(2.0), scored: None };
+    let by_token = ["run.prices.adder.prompt=0.5", "run.prices.adder.generated=2"];
+    assert_eq!(price(&by_token), Price::Tokens(tokens));
+    let by_gpu = ["run.prices.adder.gpu-hour=2.5", "run.prices.adder.gpus=8"];
+    assert_eq!(price(&by_gpu), Price::Gpus(GpuPrice { gpu_hour: 2.5, gpus: 8 }));
+    assert_eq!(price(&by_gpu[..1]), Price::Gpus(GpuPrice { gpu_hour: 2.5, gpus: 1 }));
+    let refused = |overrides: &[&str]| read(MINI, overrides).unwrap_err().to_string();
+    insta::assert_snapshot!(refused(&["run.prices.addr.generated=1"]), @r"
+    `recipe.toml` has 1 fault
+
+    --set run.prices.addr.generated=1: expected a model that `[models]` defines as `run.prices.addr`, got `addr`
+      hint: did you mean `adder`?
+    ");
+    insta::assert_snapshot!(refused(&["run.prices.adder.generated=1", "run.prices.adder.gpu-hour=1"]), @r"
+    `recipe.toml` has 1 fault
+
+    --set run.prices.adder.generated=1: expected prices of tokens or of GPUs, got both
+      hint: remove `run.prices.adder.gpu-hour` or the prices of tokens
+    ");
+    insta::assert_snapshot!(refused(&["run.prices.adder.gpus=2"]), @r"
+    `recipe.toml` has 1 fault
+
+    --set run.prices.adder.gpus=2: expected a price of tokens (or of GPUs as `gpu-hour`) as `run.prices.adder.generated`, got nothing
+    ");
+    insta::assert_snapshot!(refused(&["run.prices.adder.generated=-1", "run.remote=bucket"]), @r"
+    `recipe.toml` has 2 faults
+
+    --set run.prices.adder.generated=-1: expected a number of at least 0 as `run.prices.adder.generated`, got `-1`
+
+    --set run.remote=bucket: expected `s3://<bucket>/<folder>` or `file:///<folder>` as `run.remote`, got `bucket`
+    ");
 }

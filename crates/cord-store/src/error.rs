@@ -27,10 +27,17 @@ pub enum StoreError {
         given: String,
     },
     /// Another process holds the stage.
-    #[error("`{path}` is being written by another process ({holder}); wait for it or stop it", path = path.display())]
+    #[error(
+        "`{path}` is being written by another process ({holder}); wait for it or stop it. A process that ended, however \
+         it ended, holds no lock; only if its machine is gone and a shared file system keeps the lock for it, remove \
+         `{lock}`",
+        path = path.display(), lock = lock.display()
+    )]
     Locked {
         /// The stage's partial folder.
         path: PathBuf,
+        /// The lock's file.
+        lock: PathBuf,
         /// What the lock file says of its holder.
         holder: String,
     },
@@ -135,6 +142,16 @@ pub enum StoreError {
         table: &'static str,
         /// What the library said.
         source: arrow_schema::ArrowError,
+    },
+    /// The object store refused.
+    #[error("`{url}`: could not {action}: {reason}")]
+    Remote {
+        /// The object, or the place.
+        url: String,
+        /// What was tried, as a verb phrase.
+        action: String,
+        /// What was said.
+        reason: String,
     },
     /// A value can't be written as JSON, or a text is not the JSON that was expected.
     #[error("`{path}`{}: {source}", line.map(|line| format!(": line {line}")).unwrap_or_default(), path = path.display())]

@@ -8,13 +8,14 @@ use cord_core::Digest;
 use serde::de::DeserializeOwned;
 
 use crate::manifest::MANIFEST;
-use crate::{Manifest, StoreError};
+use crate::{Costs, Manifest, StoreError};
 
 /// Seconds by what they were spent on.
 pub type Timings = BTreeMap<String, f64>;
 
 pub(crate) const JOURNAL: &str = "journal.jsonl";
 pub(crate) const TIMINGS: &str = "timings.json";
+pub(crate) const COSTS: &str = "costs.json";
 
 /// A finished stage. Its manifest was read and the sizes of its files agree with it.
 #[derive(Clone, Debug)]
@@ -79,6 +80,20 @@ impl StageFolder {
     /// The seconds that it took; empty where none were written.
     pub fn timings(&self) -> Result<Timings, StoreError> {
         read_timings(&self.path)
+    }
+
+    /// What it cost; `None` where no costs were written.
+    pub fn costs(&self) -> Result<Option<Costs>, StoreError> {
+        read_costs(&self.path)
+    }
+}
+
+pub(crate) fn read_costs(folder: &Path) -> Result<Option<Costs>, StoreError> {
+    let path = folder.join(COSTS);
+    match fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(StoreError::json(&path)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StoreError::io(&path, "read the costs")(error)),
     }
 }
 

@@ -73,6 +73,8 @@ struct Place {
     line: u64,
     offset: u64,
     bytes: usize,
+    /// Has this process made use of it? Tells what a resumed run is made from, each reply once.
+    used: bool,
 }
 
 #[derive(Debug)]
@@ -88,8 +90,8 @@ pub(crate) type Asked = Shared<Asking>;
 
 /// What the journal knows of a request.
 pub(crate) enum Known {
-    /// It was answered before.
-    Answered(Reply),
+    /// It was answered before; `first` says that this process had made no use of the reply yet.
+    Answered { reply: Reply, first: bool },
     /// It is being asked now, on behalf of someone else.
     Asked(Asked),
     /// It is asked with this call.
@@ -128,7 +130,7 @@ impl Journal {
                 break;
             }
             lines += 1;
-            let place = Place { line: lines, offset: end, bytes };
+            let place = Place { line: lines, offset: end, bytes, used: false };
             let line = parse(path, place, &text)?;
             // Only a journal joined by hand holds a request twice; the first reply is the one that others saw.
             places.entry(line.request).or_insert(place);
@@ -208,7 +210,7 @@ impl Journal {
             return Err(StoreError::io(&self.path, "append to the journal")(error));
         }
         *lines += 1;
-        place.insert(Place { line: *lines, offset: *end, bytes: text.len() });
+        place.insert(Place { line: *lines, offset: *end, bytes: text.len(), used: true });
         *end += text.len() as u64;
         Ok(())
     }
@@ -231,7 +233,8 @@ impl Journal {
             return Ok(Known::Asked(running));
         }
         if let Some(reply) = self.get(request)? {
-            return Ok(Known::Answered(reply));
+            let used = self.state().places.get_mut(&request).map(|place| std::mem::replace(&mut place.used, true));
+            return Ok(Known::Answered { reply, first: used == Some(false) });
         }
         let (journal, reply) = (std::sync::Arc::clone(self), ask());
         let new = async move {

@@ -1,11 +1,11 @@
 //! A model whose replies are journaled.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cord_core::{
     BoxFuture, Capabilities, Digest, GenerateRequest, Generation, LanguageModel, ModelError, ModelId, ScoreRequest,
-    TokenLogprob,
+    TokenLogprob, Usage,
 };
 use serde::Serialize;
 
@@ -23,6 +23,15 @@ pub struct Counters {
     pub joined: u64,
 }
 
+/// What a stage's replies cost, each counted once, whether this process asked for it or an earlier one that was stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Replies.
+    pub replies: u64,
+    /// Their tokens. Replies with log-probabilities count as scored tokens only.
+    pub usage: Usage,
+}
+
 /// A model that answers from a journal what was asked before, and journals what it is asked anew.
 ///
 /// A request is known by its content and the model's content-derived identity: two names of one model share
@@ -35,6 +44,7 @@ pub struct Journaled {
     hits: AtomicU64,
     misses: AtomicU64,
     joined: AtomicU64,
+    spent: Mutex<Spent>,
 }
 
 impl Journaled {
@@ -42,13 +52,28 @@ impl Journaled {
     pub fn new(model: Arc<dyn LanguageModel>, journal: Arc<Journal>) -> Self {
         let identity = model.identity().digest();
         let zero = || AtomicU64::new(0);
-        Self { model, identity, journal, hits: zero(), misses: zero(), joined: zero() }
+        Self { model, identity, journal, hits: zero(), misses: zero(), joined: zero(), spent: Mutex::default() }
     }
 
     /// How its requests were met so far.
     pub fn counters(&self) -> Counters {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counters { hits: read(&self.hits), misses: read(&self.misses), joined: read(&self.joined) }
+    }
+
+    /// What the replies that it gave so far cost, each once.
+    pub fn spent(&self) -> Spent {
+        *self.spent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spend(&self, reply: &Reply) {
+        let usage = match reply {
+            Reply::Generation(generation) => generation.usage,
+            Reply::Logprobs(tokens) => Usage { scored_tokens: tokens.len() as u64, ..Usage::default() },
+        };
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        spent.replies += 1;
+        spent.usage += usage;
     }
 
     /// The journal.
@@ -63,15 +88,23 @@ impl Journaled {
     {
         let key = Digest::of_json(&(kind, self.identity, &request));
         let known = self.journal.look_up(key, || ask(Arc::clone(&self.model), request));
-        let (counter, asked) = match known.map_err(|error| self.journal.model_error(&error))? {
-            Known::Answered(reply) => {
+        let asked = match known.map_err(|error| self.journal.model_error(&error))? {
+            Known::Answered { reply, first } => {
                 self.hits.fetch_add(1, Ordering::Relaxed);
+                if first {
+                    self.spend(&reply);
+                }
                 return Ok((key, reply));
             }
-            Known::Asked(asked) => (&self.joined, asked),
-            Known::New(asked) => (&self.misses, asked),
+            Known::Asked(asked) => asked,
+            Known::New(asked) => {
+                self.misses.fetch_add(1, Ordering::Relaxed);
+                let reply = asked.await?;
+                self.spend(&reply);
+                return Ok((key, reply));
+            }
         };
-        counter.fetch_add(1, Ordering::Relaxed);
+        self.joined.fetch_add(1, Ordering::Relaxed);
         Ok((key, asked.await?))
     }
 
@@ -91,6 +124,10 @@ impl LanguageModel for Journaled {
 
     fn capabilities(&self) -> Capabilities {
         self.model.capabilities()
+    }
+
+    fn cached_tokens(&self) -> Option<u64> {
+        self.model.cached_tokens()
     }
 
     fn generate(&self, request: GenerateRequest) -> BoxFuture<'_, Result<Generation, ModelError>> {

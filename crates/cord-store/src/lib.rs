@@ -8,7 +8,7 @@
 //!   <stage>-<short key>/            a finished stage
 //!     manifest.json                 what made it, and every file with its size and digest
 //!     journal.jsonl                 the model replies that it was made from
-//!     timings.json                  seconds; the only file that may differ between two equal runs
+//!     timings.json, costs.json      seconds; the only files that may differ between two equal runs
 //!     …                             the stage's own files
 //!   .partial-<stage>-<short key>/   a stage that was begun and not finished
 //!   .lock-<stage>-<short key>       held by the process that works on the stage
@@ -21,6 +21,7 @@
 //! - Every file is written under a temporary name, flushed to the disk and renamed.
 //! - A killed stage keeps its partial folder: its journal is read again, so resuming is running again.
 //! - Two processes never write one stage: the second is refused.
+//! - A finished stage can be pushed to an object store and pulled on another machine ([`Remote`]).
 //! - The same rows give the same bytes, in whatever order they were made.
 //!
 //! Covered: a process killed at any instruction, and a full disk. Loss of power is covered for finished
@@ -29,6 +30,7 @@
 //! This crate reads no clock and knows no recipe: stage names, keys and settings are given to it.
 
 mod columns;
+mod costs;
 mod durable;
 mod error;
 mod folder;
@@ -37,18 +39,21 @@ mod journaled;
 mod jsonl;
 mod ledger;
 mod manifest;
+mod remote;
 mod samples;
 mod store;
 mod trajectories;
 mod writer;
 
+pub use costs::{Costs, ModelCosts, ProblemCosts};
 pub use error::StoreError;
 pub use folder::{StageFolder, Timings};
 pub use journal::{Journal, Reply};
-pub use journaled::{Counters, Journaled};
+pub use journaled::{Counters, Journaled, Spent};
 pub use jsonl::{TrainingRow, read_jsonl, to_jsonl};
 pub use ledger::{LedgerRow, candidates_from_parquet, candidates_to_parquet};
 pub use manifest::{FileEntry, MANIFEST_FORMAT, Manifest, Program};
+pub use remote::Remote;
 pub use samples::{SampleRow, samples_from_parquet, samples_to_parquet};
 pub use store::Store;
 pub use trajectories::{trajectories_from_parquet, trajectories_to_parquet};

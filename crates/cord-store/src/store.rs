@@ -62,7 +62,7 @@ impl Store {
     ) -> Result<StageWriter, StoreError> {
         let partial = self.partial_path(name("a stage's name", stage)?, key);
         let path = self.stage_path(stage, key);
-        let lock = self.lock(stage, key, &partial)?;
+        let lock = self.lock(stage, key)?;
         // Only now, under the lock: another process may have finished the stage since the caller looked.
         if self.find(stage, key)?.is_some() {
             return Err(StoreError::Finished { path });
@@ -109,7 +109,8 @@ impl Store {
 
     /// The lock stands beside the partial folder, not in it: a lock inside would be renamed with the folder,
     /// and a process that had opened it just before would then hold the lock of nothing.
-    fn lock(&self, stage: &str, key: Digest, partial: &Path) -> Result<File, StoreError> {
+    pub(crate) fn lock(&self, stage: &str, key: Digest) -> Result<File, StoreError> {
+        let partial = self.partial_path(name("a stage's name", stage)?, key);
         let path = self.folder.join(format!(".lock-{stage}-{}", key.short()));
         let mut file = File::options()
             .read(true)
@@ -125,18 +126,26 @@ impl Store {
                 // The holder may be about to write its name: an unreadable one is no reason to say less.
                 let named = file.read_to_string(&mut holder).is_ok() && !holder.trim().is_empty();
                 let holder = if named { holder.trim().to_owned() } else { "of unknown number".to_owned() };
-                return Err(StoreError::Locked { path: partial.to_path_buf(), holder });
+                return Err(StoreError::Locked { path: partial, lock: path, holder });
             }
             Err(TryLockError::Error(error)) => return Err(StoreError::io(&path, "lock the stage")(error)),
         }
         let sign = |file: &mut File| -> std::io::Result<()> {
             file.set_len(0)?;
             file.seek(SeekFrom::Start(0))?;
-            write!(file, "process {}", std::process::id())
+            write!(file, "process {} on {}", std::process::id(), host())
         };
         sign(&mut file).map_err(StoreError::io(&path, "sign the lock"))?;
         Ok(file)
     }
+}
+
+/// This machine's name, for people who share a file system with it.
+fn host() -> String {
+    let of_kernel = fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let of_shell = || ["HOSTNAME", "COMPUTERNAME"].into_iter().find_map(|name| std::env::var(name).ok());
+    let name = of_kernel.or_else(of_shell).map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
+    name.unwrap_or_else(|| "an unnamed machine".to_owned())
 }
 
 /// A name that is one plain folder or file on every system.

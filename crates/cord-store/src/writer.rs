@@ -8,10 +8,10 @@ use cord_core::Digest;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::folder::{JOURNAL, TIMINGS, read_timings};
+use crate::folder::{COSTS, JOURNAL, TIMINGS, read_costs, read_timings};
 use crate::manifest::MANIFEST;
 use crate::store::name;
-use crate::{FileEntry, MANIFEST_FORMAT, Manifest, Program, StageFolder, StoreError, Timings, durable};
+use crate::{Costs, FileEntry, MANIFEST_FORMAT, Manifest, Program, StageFolder, StoreError, Timings, durable};
 
 /// The folder for a stage's own working state, removed when the stage is finished.
 const WORK: &str = "work";
@@ -127,6 +127,17 @@ impl StageWriter {
         durable::write(&path, &pretty(timings, &path)?)
     }
 
+    /// The costs written so far, by earlier runs of the stage that were stopped or killed.
+    pub fn costs(&self) -> Result<Costs, StoreError> {
+        Ok(read_costs(&self.partial)?.unwrap_or_default())
+    }
+
+    /// Writes the costs. They are in no digest.
+    pub fn write_costs(&self, costs: &Costs) -> Result<(), StoreError> {
+        let path = self.partial.join(COSTS);
+        durable::write(&path, &pretty(costs, &path)?)
+    }
+
     /// Finishes the stage: removes leftovers, writes the manifest, gives the folder its final name.
     ///
     /// `summary` is what the stage says of itself in the manifest: counts, failed problems, losses.
@@ -167,7 +178,7 @@ impl StageWriter {
         for part in file.split('/') {
             name("a file's name", part)?;
         }
-        if [MANIFEST, JOURNAL, TIMINGS, WORK].contains(&file.split('/').next().unwrap_or_default()) {
+        if [MANIFEST, JOURNAL, TIMINGS, COSTS, WORK].contains(&file.split('/').next().unwrap_or_default()) {
             return Err(StoreError::Name {
                 what: "a name that the store does not use itself,",
                 given: file.to_owned(),
@@ -189,7 +200,7 @@ impl StageWriter {
                 } else {
                     fs::remove_dir_all(&path).map_err(StoreError::io(&path, "remove the leftover folder"))?;
                 }
-            } else if !self.files.contains_key(&name) && ![JOURNAL, TIMINGS].contains(&name.as_str()) {
+            } else if !self.files.contains_key(&name) && ![JOURNAL, TIMINGS, COSTS].contains(&name.as_str()) {
                 fs::remove_file(&path).map_err(StoreError::io(&path, "remove the leftover file"))?;
             }
         }

@@ -11,6 +11,7 @@ use crate::Turnstile;
 
 type Script = dyn Fn(&GenerateRequest) -> String + Send + Sync;
 type Belief = dyn Fn(&ScoreRequest) -> f64 + Send + Sync;
+type Certainty = dyn Fn(&GenerateRequest) -> f64 + Send + Sync;
 type Failure = dyn Fn(&Call) -> Option<ModelError> + Send + Sync;
 
 /// A request that a [`Scripted`] model was given.
@@ -42,9 +43,11 @@ pub struct Scripted {
     capabilities: Capabilities,
     script: Option<Box<Script>>,
     belief: Option<Box<Belief>>,
+    certainty: Option<Box<Certainty>>,
     failure: Option<Box<Failure>>,
     turnstile: Option<Turnstile>,
-    calls: Mutex<Vec<Call>>,
+    /// Absent where a run is too long to remember.
+    calls: Option<Mutex<Vec<Call>>>,
 }
 
 impl Scripted {
@@ -61,9 +64,10 @@ impl Scripted {
             },
             script: None,
             belief: None,
+            certainty: None,
             failure: None,
             turnstile: None,
-            calls: Mutex::new(Vec::new()),
+            calls: Some(Mutex::default()),
         }
     }
 
@@ -96,6 +100,13 @@ impl Scripted {
         self
     }
 
+    /// Makes it say how sure it is of what it writes: `certainty` gives the mean log-probability (nats).
+    #[must_use]
+    pub fn certain(mut self, certainty: impl Fn(&GenerateRequest) -> f64 + Send + Sync + 'static) -> Self {
+        self.certainty = Some(Box::new(certainty));
+        self
+    }
+
     /// Makes it fail wherever `failure` says so.
     #[must_use]
     pub fn failing(mut self, failure: impl Fn(&Call) -> Option<ModelError> + Send + Sync + 'static) -> Self {
@@ -117,14 +128,27 @@ impl Scripted {
         self
     }
 
-    /// The requests so far, in the order in which they were made.
-    pub fn calls(&self) -> Vec<Call> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Makes it forget its requests: a run of millions would fill the memory with them.
+    #[must_use]
+    pub fn forgetful(mut self) -> Self {
+        self.calls = None;
+        self
     }
 
-    fn note(&self, call: Call) -> Result<(), ModelError> {
+    /// The requests so far, in the order in which they were made; none of a forgetful model's.
+    pub fn calls(&self) -> Vec<Call> {
+        self.calls.as_ref().map_or_else(Vec::new, |calls| calls.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    fn note(&self, call: impl FnOnce() -> Call) -> Result<(), ModelError> {
+        if self.failure.is_none() && self.calls.is_none() {
+            return Ok(());
+        }
+        let call = call();
         let failure = self.failure.as_ref().and_then(|failure| failure(&call));
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+        if let Some(calls) = &self.calls {
+            calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+        }
         failure.map_or(Ok(()), Err)
     }
 
@@ -144,7 +168,8 @@ impl Scripted {
     fn write(&self, request: &GenerateRequest) -> Result<Generation, ModelError> {
         let script = self.script.as_ref().ok_or_else(|| self.unsupported("generate"))?;
         self.fits(&request.prompt.prefix, u64::from(request.max_tokens))?;
-        Ok(cut(&script(request), request))
+        let mean_logprob = self.certainty.as_ref().map(|certainty| certainty(request));
+        Ok(Generation { mean_logprob, ..cut(&script(request), request) })
     }
 
     fn judge(&self, request: &ScoreRequest) -> Result<Vec<TokenLogprob>, ModelError> {
@@ -200,7 +225,7 @@ impl LanguageModel for Scripted {
 
     fn generate(&self, request: GenerateRequest) -> BoxFuture<'_, Result<Generation, ModelError>> {
         Box::pin(async move {
-            let reply = self.note(Call::Generate(request.clone())).and_then(|()| self.write(&request));
+            let reply = self.note(|| Call::Generate(request.clone())).and_then(|()| self.write(&request));
             self.wait().await;
             reply
         })
@@ -208,7 +233,7 @@ impl LanguageModel for Scripted {
 
     fn loglikelihood(&self, request: ScoreRequest) -> BoxFuture<'_, Result<Vec<TokenLogprob>, ModelError>> {
         Box::pin(async move {
-            let reply = self.note(Call::Score(request.clone())).and_then(|()| self.judge(&request));
+            let reply = self.note(|| Call::Score(request.clone())).and_then(|()| self.judge(&request));
             self.wait().await;
             reply
         })

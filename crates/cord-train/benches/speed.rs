@@ -1,8 +1,9 @@
-//! How fast the trainer and the decoder are, as one line of JSON.
+//! How fast the trainer and the decoder are, and whether a device's numbers are the CPU's, as one line of JSON.
 //!
 //! ```console
 //! $ cargo bench -p cord-train --bench speed -- --shape mini --work train
 //! $ cargo bench -p cord-train --bench speed -- --shape smollm2-135m --work decode --batch 8
+//! $ cargo bench -p cord-train --bench speed --features cuda -- --shape mini --work parity --device cuda:0
 //! ```
 //!
 //! `work.json` holds the shapes and the amounts of work, for this program and for its twin in PyTorch,
@@ -15,10 +16,10 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Instant;
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
 use clap::{Parser, ValueEnum};
 use cord_core::{Finish, Sampling, Seed};
-use cord_lm::{DecodeRequest, DeviceSpec, LmConfig, ParamMut, Transformer, decode, open_device};
+use cord_lm::{DecodeRequest, DeviceSpec, LmConfig, ParamMut, PrefixCache, Transformer, decode, open_device};
 use cord_text::Renderer;
 use cord_train::{
     AdamWConfig, Example, LengthPolicy, RunLength, Schedule, ScheduleKind, StepReport, TrainSettings, train,
@@ -41,6 +42,9 @@ struct Arguments {
     /// Sequences that decode at once, one of those that `work.json` lists; the first of them when absent.
     #[arg(long)]
     batch: Option<usize>,
+    /// Where to compute: `cpu`, or `cuda:0` in a build with `--features cuda`.
+    #[arg(long, default_value = "cpu")]
+    device: DeviceSpec,
     /// Cargo says so of its own accord.
     #[arg(long, hide = true)]
     bench: bool,
@@ -52,6 +56,8 @@ enum Work {
     Train,
     /// Reading prompts and drawing new tokens, greedily.
     Decode,
+    /// No speed: how far logits, losses and greedy replies are from the CPU's.
+    Parity,
 }
 
 #[derive(Deserialize)]
@@ -97,12 +103,16 @@ fn main() {
         refuse(&format!("expected `--shape` to be one of {known:?}, got `{}`", arguments.shape));
     };
     let config = LmConfig::from_json(&shape.config).expect("work.json holds configs that we read");
-    let device = open_device(DeviceSpec::Cpu).expect("a CPU");
+    let device = open_device(arguments.device).unwrap_or_else(|error| refuse(&error.to_string()));
     let model = Transformer::init(&config, Seed::root(1), &device);
     let threads = std::env::var("RAYON_NUM_THREADS").ok().and_then(|n| n.parse().ok());
     let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZeroUsize::get));
     let parameters = config.parameters();
     let (work, batch, measured) = match arguments.work {
+        Work::Parity => {
+            println!("{}", parity(&model, shape, &arguments, threads));
+            return;
+        }
         Work::Train => ("train", shape.train.batch, measure_training(model, &shape.train, threads)),
         Work::Decode => {
             let batches = &shape.decode.batches;
@@ -116,6 +126,7 @@ fn main() {
     let rates: Vec<f64> = measured.seconds.iter().map(|s| measured.tokens as f64 / s).collect();
     let line = json!({
         "engine": "cord", "shape": arguments.shape, "work": work, "batch": batch, "threads": threads,
+        "device": arguments.device.to_string(),
         "parameters": parameters, "tokens": measured.tokens, "tokens_per_second": rates,
         "tokens_per_cpu_second": measured.cpu_seconds.map(|s| (measured.tokens * rates.len()) as f64 / s),
     });
@@ -133,6 +144,23 @@ fn token(row: usize, place: usize, vocab: usize) -> u32 {
 }
 
 fn measure_training(model: Transformer, work: &TrainWork, threads: usize) -> Measured {
+    let mut cpu = Vec::new();
+    let steps = training(model, work, work.warmup + work.repetitions, threads, &mut || cpu.push(cpu_seconds()));
+    Measured {
+        tokens: steps[0].tokens,
+        seconds: steps[work.warmup..].iter().map(|step| step.seconds).collect(),
+        cpu_seconds: between(cpu[work.warmup - 1], cpu[steps.len() - 1]),
+    }
+}
+
+/// Optimiser steps on the made-up text; `after` is called after each.
+fn training(
+    model: Transformer,
+    work: &TrainWork,
+    count: usize,
+    threads: usize,
+    after: &mut dyn FnMut(),
+) -> Vec<StepReport> {
     let vocab = model.config().vocab;
     let example = |row: usize| Example {
         id: row.to_string(),
@@ -141,7 +169,7 @@ fn measure_training(model: Transformer, work: &TrainWork, threads: usize) -> Mea
     };
     let examples: Vec<Example> = (0..work.batch).map(example).collect();
     let settings = TrainSettings {
-        length: RunLength::Steps(work.warmup + work.repetitions),
+        length: RunLength::Steps(count),
         batch: work.batch,
         schedule: Schedule { kind: ScheduleKind::Constant, peak: 1e-4, floor_share: 1.0, warmup_share: 0.0 },
         adamw: AdamWConfig { weight_decay: 0.05, ..AdamWConfig::default() },
@@ -152,17 +180,55 @@ fn measure_training(model: Transformer, work: &TrainWork, threads: usize) -> Mea
         seed: Seed::root(2),
     };
     let mut steps: Vec<StepReport> = Vec::new();
-    let mut cpu = Vec::new();
     train(model, &examples, &settings, None, threads, &|| false, &mut |step| {
         steps.push(*step);
-        cpu.push(cpu_seconds());
+        after();
     })
     .expect("training goes on");
-    Measured {
-        tokens: steps[0].tokens,
-        seconds: steps[work.warmup..].iter().map(|step| step.seconds).collect(),
-        cpu_seconds: between(cpu[work.warmup - 1], cpu[steps.len() - 1]),
-    }
+    steps
+}
+
+/// The largest absolute differences from the CPU: of logits over whole rows, of the losses of ten optimiser steps, and the share
+/// of greedy replies that are the same text.
+fn parity(model: &Transformer, shape: &Shape, arguments: &Arguments, threads: usize) -> Value {
+    const STEPS: usize = 10;
+    let cpu = open_device(DeviceSpec::Cpu).expect("a CPU");
+    let reference = Transformer::init(model.config(), Seed::root(1), &cpu);
+    let (rows, width, vocab) = (2, 48, model.config().vocab);
+    let ids: Vec<i64> =
+        (0..rows).flat_map(|row| (0..width).map(move |place| i64::from(token(row, place, vocab)))).collect();
+    let logits = |model: &Transformer| -> Vec<f32> {
+        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids.clone(), [rows, width]), &model.device());
+        model.logits(model.forward(ids)).to_data().try_into_vec().expect("logits are f32")
+    };
+    let losses = |model: &Transformer| -> Vec<f64> {
+        let steps = training(model.clone(), &shape.train, STEPS, threads, &mut || {});
+        steps.iter().map(|step| step.loss).collect()
+    };
+    let replies = |model: &Transformer| -> Vec<String> {
+        let mut model = model.clone();
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let renderer = numbered_words(vocab, folder.path());
+        silence_end(&mut model, &renderer);
+        let requests = decode_requests(&shape.decode, shape.decode.batches[0], vocab);
+        let replies = decode(&model, &mut PrefixCache::new(0), &renderer, "parity", &requests);
+        replies.into_iter().map(|reply| reply.expect("decoding goes on").text).collect()
+    };
+    let (ours, theirs) = (logits(model), logits(&reference));
+    let scale = theirs.iter().map(|x| f64::from(x.abs())).fold(0.0, f64::max);
+    let logit = largest_difference(ours.iter().map(|x| f64::from(*x)), theirs.iter().map(|x| f64::from(*x)));
+    let loss = largest_difference(losses(model).into_iter(), losses(&reference).into_iter());
+    let (ours, theirs) = (replies(model), replies(&reference));
+    let same = ours.iter().zip(&theirs).filter(|(a, b)| a == b).count();
+    json!({
+        "shape": arguments.shape, "work": "parity", "device": arguments.device.to_string(), "logits": logit,
+        "largest-logit": scale, "losses": loss, "steps": STEPS, "same-replies": same, "replies": ours.len(),
+    })
+}
+
+/// NaN where a value is not a number, so that it passes no comparison.
+fn largest_difference(one: impl Iterator<Item = f64>, two: impl Iterator<Item = f64>) -> f64 {
+    one.zip(two).map(|(a, b)| (a - b).abs()).fold(0.0, |most, x| if x.is_nan() || x > most { x } else { most })
 }
 
 /// Seconds that this process's threads have computed, in hundredths; Linux only.
@@ -182,15 +248,7 @@ fn measure_decoding(mut model: Transformer, work: &DecodeWork, batch: usize) -> 
     let folder = tempfile::tempdir().expect("a temporary folder");
     let renderer = numbered_words(model.config().vocab, folder.path());
     silence_end(&mut model, &renderer);
-    let vocab = model.config().vocab;
-    let request = |row: usize| DecodeRequest {
-        prompt: (0..work.prompt).map(|place| token(row, place, vocab)).collect(),
-        stop: Vec::new(),
-        max_tokens: work.new as u32,
-        sampling: Sampling { temperature: 0.0, top_p: 1.0, top_k: 0 },
-        seed: Seed::root(row as u64),
-    };
-    let requests: Vec<DecodeRequest> = (0..batch).map(request).collect();
+    let requests = decode_requests(work, batch, model.config().vocab);
     let mut seconds = Vec::new();
     let mut cpu = None;
     for repetition in 0..work.warmup + work.repetitions {
@@ -198,7 +256,7 @@ fn measure_decoding(mut model: Transformer, work: &DecodeWork, batch: usize) -> 
             cpu = cpu_seconds();
         }
         let begun = Instant::now();
-        let replies = decode(&model, &renderer, "speed", &requests);
+        let replies = decode(&model, &mut PrefixCache::new(0), &renderer, "speed", &requests);
         seconds.push(begun.elapsed().as_secs_f64());
         for reply in replies {
             let reply = reply.expect("decoding goes on");
@@ -211,6 +269,17 @@ fn measure_decoding(mut model: Transformer, work: &DecodeWork, batch: usize) -> 
     }
     let cpu_seconds = between(cpu, cpu_seconds());
     Measured { tokens: batch * work.new, seconds: seconds.split_off(work.warmup), cpu_seconds }
+}
+
+fn decode_requests(work: &DecodeWork, batch: usize, vocab: usize) -> Vec<DecodeRequest> {
+    let request = |row: usize| DecodeRequest {
+        prompt: (0..work.prompt).map(|place| token(row, place, vocab)).collect(),
+        stop: Vec::new(),
+        max_tokens: work.new as u32,
+        sampling: Sampling { temperature: 0.0, top_p: 1.0, top_k: 0 },
+        seed: Seed::root(row as u64),
+    };
+    (0..batch).map(request).collect()
 }
 
 /// A tokenizer of the words `w0`, `w1`, …, the second of which ends a turn: decoding includes making text.

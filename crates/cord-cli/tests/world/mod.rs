@@ -77,7 +77,13 @@ impl Desk {
 
     /// The folder of a finished stage, by its label.
     pub(crate) fn stage(&self, recipe: &str, label: &str) -> PathBuf {
-        let plan = self.cord(&["plan", recipe]).expect(0).stdout;
+        self.stage_of(&[recipe], label)
+    }
+
+    /// The same of a recipe with overrides.
+    pub(crate) fn stage_of(&self, recipe: &[&str], label: &str) -> PathBuf {
+        let plan = self.cord(&[&["plan"], recipe].concat()).expect(0).stdout;
+        let recipe = recipe[0];
         let line =
             plan.lines().find(|line| line.ends_with(label)).unwrap_or_else(|| panic!("no `{label}` in:\n{plan}"));
         let name = Path::new(recipe).file_stem().unwrap().to_str().unwrap();
@@ -91,7 +97,7 @@ impl Desk {
         gather(&root, &root, &mut found);
         found.retain(|path, _| {
             let name = path.rsplit('/').next().unwrap_or_default();
-            let timed = ["timings.json", "table.json", "table.md", "table.csv"].contains(&name);
+            let timed = ["timings.json", "costs.json", "table.json", "table.md", "table.csv"].contains(&name);
             !timed && name != "journal.jsonl" && !name.starts_with(".lock-")
         });
         found

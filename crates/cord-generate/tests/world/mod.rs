@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use cord_core::{BoxFuture, Outcome, Problem, Sampling, Seed, Usage};
+use cord_core::{BoxFuture, Candidate, Outcome, Problem, Sampling, Seed, Usage};
 use cord_generate::{
-    BeamSettings, Budget, DEFAULT_CUE, GenerateError, GenerateSettings, Generator, Judged, PredictivePerplexity,
-    PromptTemplate, Scope, Score, Scorer, SearchResult, SearchSettings, Segmenter, Teacher,
+    BeamSettings, DEFAULT_CUE, GenerateError, GenerateSettings, Generator, Judged, PredictivePerplexity,
+    PromptTemplate, Scope, Score, Scorer, SearchResult, SearchSettings, Teacher,
 };
 use cord_testkit::{Scripted, Turnstile, whisper};
 use futures::executor::block_on;
@@ -115,7 +115,7 @@ pub(crate) fn beam(width: u32) -> SearchSettings {
 
 pub(crate) fn settings(search: SearchSettings) -> GenerateSettings {
     let prompt = PromptTemplate::new("{question}").unwrap();
-    GenerateSettings { prompt, segmenter: Segmenter::PromptGuided, search, budget: Budget::default() }
+    GenerateSettings { prompt, ..GenerateSettings::new(search) }
 }
 
 pub(crate) fn teacher(name: &str, model: Scripted) -> Teacher {
@@ -173,7 +173,7 @@ impl<F: Fn(&str) -> f64 + Send + Sync> Scorer for Taste<F> {
     ) -> BoxFuture<'a, Result<Vec<Score>, GenerateError>> {
         Box::pin(async move {
             let usage = Usage { scored_tokens: 1, ..Usage::default() };
-            Ok(candidates.iter().map(|one| Score { value: (self.opinion)(&one.reasoning()), usage }).collect())
+            Ok(candidates.iter().map(|one| Score { value: Some((self.opinion)(&one.reasoning())), usage }).collect())
         })
     }
 }
@@ -193,6 +193,12 @@ pub(crate) fn scripted(
     });
     let scorer = Arc::new(Taste { scope: Scope::Each, opinion: taste });
     solve(&Generator::new(settings, teachers.collect(), scorer).map_err(|error| error.reason())?)
+}
+
+/// The text along the path to a candidate.
+pub(crate) fn full_text(candidates: &[Candidate], id: u32) -> String {
+    let one = &candidates[id as usize];
+    one.parent.map_or(String::new(), |parent| full_text(candidates, parent)) + &one.text
 }
 
 /// A ledger in a form that people can read.

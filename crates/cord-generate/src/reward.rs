@@ -1,0 +1,163 @@
+//! A process reward model: how likely a model finds it that a step is right.
+//!
+//! The model is asked about the problem, the reasoning so far and the step, and its probability of the good reply is
+//! weighed against that of the bad one: `p(good) / (p(good) + p(bad))`, in [0, 1]. Any model that gives log-probabilities
+//! can be asked so; the wording is an instruction with a version.
+//!
+//! Not covered: reward models with a head of their own instead of words (Qwen2.5-Math-PRM), since
+//! [`cord_core::LanguageModel`] has no request for a head's output. Whole responses are judged as one step.
+
+use std::sync::Arc;
+
+use cord_core::{BoxFuture, LanguageModel, Message, Opening, Problem, Prompt, ScoreRequest, TokenLogprob, Usage};
+use futures::future::{join, join_all};
+use serde::{Deserialize, Serialize};
+
+use crate::instruction::Choice;
+use crate::{GenerateError, Judged, Scope, Score, Scorer};
+
+/// A version of the question to a process reward model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RewardPrompt {
+    /// `prompts/process-reward.yes-no.v1.txt`, for any instructed model: is the step right, `Yes` or `No`?
+    #[default]
+    #[serde(rename = "yes-no.v1")]
+    YesNoV1,
+    /// `prompts/process-reward.plus-minus.v1.txt`, for a model that was trained to write `+` or `-` after a step.
+    #[serde(rename = "plus-minus.v1")]
+    PlusMinusV1,
+}
+
+impl RewardPrompt {
+    fn choice(self) -> Choice {
+        Choice::new(match self {
+            Self::YesNoV1 => include_str!("../prompts/process-reward.yes-no.v1.txt"),
+            Self::PlusMinusV1 => include_str!("../prompts/process-reward.plus-minus.v1.txt"),
+        })
+    }
+}
+
+/// Scores a candidate by a process reward model.
+pub struct ProcessReward {
+    model: Arc<dyn LanguageModel>,
+    choice: Choice,
+}
+
+impl ProcessReward {
+    /// A scorer that asks `model` in the words of `prompt`.
+    pub fn new(model: Arc<dyn LanguageModel>, prompt: RewardPrompt) -> Result<Self, GenerateError> {
+        if model.capabilities().loglikelihood {
+            return Ok(Self { model, choice: prompt.choice() });
+        }
+        let model = model.identity().name.clone();
+        Err(GenerateError::Incapable { model, role: "process reward model", capability: "give log-probabilities" })
+    }
+
+    async fn judge(&self, problem: &Problem, candidate: &Judged) -> Result<Score, GenerateError> {
+        let values =
+            [("question", problem.question.as_str()), ("prefix", &candidate.prefix), ("step", candidate.body())];
+        let messages = vec![Message::user(self.choice.instruction.fill(&values))];
+        let prompt = Prompt { messages, opening: Opening::Plain, prefix: String::new() };
+        let ask = |reply: &str| {
+            self.model.loglikelihood(ScoreRequest { prompt: prompt.clone(), continuation: reply.to_owned() })
+        };
+        let (good, bad) = join(ask(self.choice.good), ask(self.choice.bad)).await;
+        let fault = |source| GenerateError::Scorer { scorer: self.name().to_owned(), source };
+        let (good, bad) = (good.map_err(fault)?, bad.map_err(fault)?);
+        let usage = Usage { scored_tokens: (good.len() + bad.len()) as u64, ..Usage::default() };
+        let (good, bad) = (self.sum(&good)?, self.sum(&bad)?);
+        Ok(Score { value: Some(1.0 / (1.0 + (bad - good).exp())), usage })
+    }
+
+    fn sum(&self, logprobs: &[TokenLogprob]) -> Result<f64, GenerateError> {
+        let sum = logprobs.iter().map(|token| token.logprob).sum::<f64>();
+        if sum.is_finite() && !logprobs.is_empty() {
+            return Ok(sum);
+        }
+        let expected = "finite log-probabilities of at most 0";
+        Err(GenerateError::NotFinite { scorer: self.name().to_owned(), expected, given: sum.to_string() })
+    }
+}
+
+impl Scorer for ProcessReward {
+    fn name(&self) -> &'static str {
+        "process-reward"
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Each
+    }
+
+    fn score<'a>(
+        &'a self,
+        problem: &'a Problem,
+        candidates: &'a [Judged],
+    ) -> BoxFuture<'a, Result<Vec<Score>, GenerateError>> {
+        Box::pin(async move {
+            let scores = join_all(candidates.iter().map(|candidate| self.judge(problem, candidate))).await;
+            scores.into_iter().collect()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use cord_testkit::{Call, Scripted};
+    use futures::executor::block_on;
+
+    use super::*;
+
+    fn problem() -> Problem {
+        Problem { id: "p".into(), question: "How {step}?".into(), answer: "42".into(), metadata: BTreeMap::new() }
+    }
+
+    fn score(model: &Arc<Scripted>, prompt: RewardPrompt) -> Result<Score, String> {
+        let scorer = ProcessReward::new(Arc::clone(model) as _, prompt).map_err(|error| error.reason())?;
+        let scores = block_on(scorer.score(&problem(), &[Judged::new("before\n", "now\n</think>")]));
+        scores.map(|scores| scores[0]).map_err(|error| error.reason())
+    }
+
+    #[test]
+    fn the_good_reply_is_weighed_against_the_bad_one() {
+        let check = |prompt: RewardPrompt, good: &'static str, lead: f64, expected: f64, tokens: u64| {
+            let model = Scripted::new("m").believing(move |request| {
+                let each = if request.continuation == good { -1.0 + lead } else { -1.0 };
+                each / request.continuation.len() as f64
+            });
+            let model = Arc::new(model);
+            let score = score(&model, prompt).unwrap();
+            assert!((score.value.unwrap() - expected).abs() < 1e-12, "{prompt:?} {lead}: {score:?}");
+            assert_eq!(score.usage.scored_tokens, tokens);
+            assert_eq!(model.calls().len(), 2);
+        };
+        check(RewardPrompt::YesNoV1, "Yes", 0.0, 0.5, 5);
+        check(RewardPrompt::YesNoV1, "Yes", 0.5, 1.0 / (1.0 + (-0.5f64).exp()), 5);
+        check(RewardPrompt::YesNoV1, "No", 0.5, 1.0 / (1.0 + 0.5f64.exp()), 5);
+        check(RewardPrompt::PlusMinusV1, "+", 0.5, 1.0 / (1.0 + (-0.5f64).exp()), 2);
+        check(RewardPrompt::PlusMinusV1, "-", -1e9, 1.0, 2);
+    }
+
+    #[test]
+    fn the_model_is_asked_about_the_step_and_not_about_the_tag() {
+        let model = Arc::new(Scripted::new("m").believing(|_| -1.0));
+        score(&model, RewardPrompt::YesNoV1).unwrap();
+        let Call::Score(request) = &model.calls()[0] else { panic!("expected a request for log-probabilities") };
+        assert_eq!((request.prompt.opening, request.prompt.prefix.as_str()), (Opening::Plain, ""));
+        let content = &request.prompt.messages[0].content;
+        let parts = ["Problem:\nHow {step}?\n", "Reasoning so far:\nbefore\n", "Next step:\nnow\n"];
+        assert!(parts.iter().all(|part| content.contains(part)) && !content.contains("</think>"), "{content}");
+        score(&model, RewardPrompt::PlusMinusV1).unwrap();
+        let Call::Score(request) = &model.calls()[2] else { panic!("expected a request for log-probabilities") };
+        assert_eq!(request.prompt.messages[0].content, "How {step}? before\nnow\n");
+    }
+
+    #[test]
+    fn what_is_no_probability_is_an_error() {
+        let of = |belief: f64| score(&Arc::new(Scripted::new("m").believing(move |_| belief)), RewardPrompt::YesNoV1);
+        insta::assert_snapshot!(of(f64::NAN).unwrap_err(), @"scorer `process-reward`: expected finite log-probabilities of at most 0, got NaN");
+        let mute = score(&Arc::new(Scripted::new("m")), RewardPrompt::YesNoV1);
+        insta::assert_snapshot!(mute.unwrap_err(), @"expected a model that can give log-probabilities in the role of process reward model, got `m`, which can't");
+    }
+}

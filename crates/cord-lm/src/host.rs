@@ -1,0 +1,248 @@
+//! Reading on the CPU: ragged rows without padding, matrix products by burn, all else by [`crate::kernels`].
+
+use burn::tensor::module::embedding;
+use burn::tensor::{Int, Tensor, TensorData};
+use rayon::prelude::*;
+
+use crate::context::Context;
+use crate::kernels;
+use crate::prefix_cache::PrefixCache;
+use crate::transformer::ROWS;
+use crate::{Transformer, ops};
+
+/// The most tokens of one pass: bounds the memory of activations.
+const PASS: usize = 2048;
+
+/// A beginning that several rows share is read apart from them when that saves so many tokens; a pass costs about as much.
+const WORTHWHILE: usize = 16;
+
+impl Transformer {
+    /// Reads tokens, each row's behind what its context holds, and gives their hidden states after the final norm, row by row.
+    ///
+    /// # Shapes
+    /// - output: `[tokens, hidden]`, flat
+    pub(crate) fn read(&self, contexts: &mut [Context], rows: &[&[u32]]) -> Vec<f32> {
+        let mut hidden = Vec::with_capacity(rows.iter().map(|row| row.len()).sum::<usize>() * self.config().hidden);
+        for (context, row) in contexts.iter_mut().zip(rows) {
+            context.reserve(row.len());
+        }
+        // A pass takes whole rows and, where the room ends, the beginning of one: its rest follows in the next pass.
+        let (mut row, mut from) = (0, 0);
+        while row < rows.len() {
+            let (mut room, mut pieces) = (PASS, Vec::new());
+            while row < rows.len() && room > 0 {
+                let end = rows[row].len().min(from + room);
+                room -= end - from;
+                if end > from {
+                    pieces.push((row, &rows[row][from..end]));
+                }
+                (row, from) = if end == rows[row].len() { (row + 1, 0) } else { (row, end) };
+            }
+            hidden.extend(self.pass(contexts, &pieces));
+        }
+        hidden
+    }
+
+    /// One pass through all layers. A piece continues the context of its number; no context has two pieces.
+    fn pass(&self, contexts: &mut [Context], pieces: &[(usize, &[u32])]) -> Vec<f32> {
+        let config = self.config();
+        let count: usize = pieces.iter().map(|(_, tokens)| tokens.len()).sum();
+        if count == 0 {
+            return Vec::new();
+        }
+        let ids: Vec<i64> = pieces.iter().flat_map(|(_, tokens)| tokens.iter().map(|id| i64::from(*id))).collect();
+        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, count]), &self.device());
+        let mut x = values(embedding(self.embed.clone(), ids).reshape([count, config.hidden]));
+        let (cos, sin) = self.angles(contexts, pieces);
+        let (half, scale) = (config.head_dim / 2, 1.0 / (config.head_dim as f32).sqrt());
+        let linear = |x: Vec<f32>, weight: &Tensor<2>| {
+            let width = weight.dims()[0];
+            let x = Tensor::<2>::from_data(TensorData::new(x, [count, width]), &self.device());
+            ops::linear(x, weight.clone(), ROWS)
+        };
+
+        for (layer, block) in self.blocks.iter().enumerate() {
+            let normed = kernels::rms_norm(&x, &vector(&block.input_norm), config.norm_eps);
+            let normed = Tensor::<2>::from_data(TensorData::new(normed, [count, config.hidden]), &self.device());
+            let of = |weight: &Tensor<2>| values(ops::linear(normed.clone(), weight.clone(), ROWS));
+            let (mut q, mut k, v) = (of(&block.q), of(&block.k), of(&block.v));
+            let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+            let tables = cos.chunks_exact(half).zip(sin.chunks_exact(half));
+            for ((q, k), (cos, sin)) in q.chunks_exact_mut(queries).zip(k.chunks_exact_mut(keys)).zip(tables) {
+                kernels::rotate(q, cos, sin, scale);
+                kernels::rotate(k, cos, sin, 1.0);
+            }
+            let mut lines = k.chunks_exact(keys).zip(v.chunks_exact(keys));
+            for (row, tokens) in pieces {
+                for (offset, (k, v)) in (0..tokens.len()).zip(&mut lines) {
+                    contexts[*row].write(layer, offset, k, v);
+                }
+            }
+            let attended = self.attend(layer, &q, contexts, pieces);
+            kernels::add(&mut x, &values(linear(attended, &block.o)));
+
+            let normed = kernels::rms_norm(&x, &vector(&block.post_norm), config.norm_eps);
+            let normed = Tensor::<2>::from_data(TensorData::new(normed, [count, config.hidden]), &self.device());
+            let of = |weight: &Tensor<2>| values(ops::linear(normed.clone(), weight.clone(), ROWS));
+            let (mut gate, up) = (of(&block.gate), of(&block.up));
+            kernels::swiglu(&mut gate, &up);
+            kernels::add(&mut x, &values(linear(gate, &block.down)));
+        }
+        for (row, tokens) in pieces {
+            contexts[*row].advance(tokens.len());
+        }
+        kernels::rms_norm(&x, &vector(&self.norm), config.norm_eps)
+    }
+
+    /// Cosines and sines of every token's position, `[tokens, head_dim / 2]` each.
+    fn angles(&self, contexts: &[Context], pieces: &[(usize, &[u32])]) -> (Vec<f32>, Vec<f32>) {
+        let positions = pieces.iter().flat_map(|(row, tokens)| {
+            let past = contexts[*row].length();
+            past..past + tokens.len()
+        });
+        let frequencies = ops::frequencies(self.config());
+        positions
+            .flat_map(|position| frequencies.iter().map(move |frequency| position as f64 * frequency))
+            .map(|angle| (angle.cos() as f32, angle.sin() as f32))
+            .unzip()
+    }
+
+    /// Attention of every token to its context and the tokens of its piece up to its own.
+    ///
+    /// # Shapes
+    /// - `q` and output: `[tokens, heads * head_dim]`
+    fn attend(&self, layer: usize, q: &[f32], contexts: &[Context], pieces: &[(usize, &[u32])]) -> Vec<f32> {
+        let config = self.config();
+        let (dim, group, width) = (config.head_dim, config.heads / config.kv_heads, config.heads * config.head_dim);
+        let mut first = 0;
+        let mut jobs = Vec::with_capacity(pieces.len() * config.kv_heads);
+        for (row, tokens) in pieces {
+            jobs.extend((0..config.kv_heads).map(|head| (first, tokens.len(), *row, head)));
+            first += tokens.len();
+        }
+        // The queries of a key head, token by token, are a matrix of their own.
+        let results: Vec<Vec<f32>> = jobs
+            .par_iter()
+            .with_min_len(8)
+            .map(|(first, count, row, head)| {
+                let past = contexts[*row].length();
+                let lines = (0..count * group)
+                    .map(|index| &q[(first + index / group) * width + (head * group + index % group) * dim..][..dim]);
+                let visible: Vec<usize> = (0..count * group).map(|index| past + index / group + 1).collect();
+                let columns = contexts[*row].columns(layer, *head, *count);
+                kernels::attention(&lines.collect::<Vec<_>>(), &visible, &columns)
+            })
+            .collect();
+        let mut out = vec![0.0; first * width];
+        for ((first, count, _, head), result) in jobs.iter().zip(&results) {
+            for (offset, line) in (0..*count).zip(result.chunks_exact(group * dim)) {
+                out[(first + offset) * width + head * group * dim..][..group * dim].copy_from_slice(line);
+            }
+        }
+        out
+    }
+}
+
+/// Rows that were read, and the hidden states of the last `own[i] >= 1` tokens of each, flat, `[tokens, hidden]`.
+///
+/// Everything before those tokens is read once, whichever rows it is a part of, and kept.
+pub(crate) fn read_rows(
+    model: &Transformer,
+    cache: &mut PrefixCache,
+    rows: &[&[u32]],
+    own: &[usize],
+) -> (Vec<Context>, Vec<f32>) {
+    let config = model.config();
+    let begun = |row: &&[u32], own: &usize| row.len() - own;
+    let mut prefixes: Vec<&[u32]> = rows.iter().zip(own).map(|(row, own)| &row[..begun(row, own)]).collect();
+    prefixes.sort_unstable();
+    prefixes.dedup();
+    let mut read: usize = own.iter().sum();
+    loop {
+        let mut known: Vec<Vec<crate::context::View>> = prefixes.iter().map(|prefix| cache.find(prefix)).collect();
+        let wanted =
+            parts(&prefixes, &known.iter().map(|views| views.iter().map(|v| v.length).sum()).collect::<Vec<_>>());
+        if wanted.is_empty() {
+            break;
+        }
+        let tails: Vec<&[u32]> = wanted.iter().map(|part| &prefixes[part.prefix][part.from..part.to]).collect();
+        let mut contexts: Vec<Context> = wanted
+            .iter()
+            .map(|part| Context::behind(std::mem::take(&mut known[part.prefix]), config, &cache.held))
+            .collect();
+        model.read(&mut contexts, &tails);
+        for (part, context) in wanted.iter().zip(contexts) {
+            read += part.to - part.from;
+            cache.keep(&prefixes[part.prefix][..part.to], context);
+        }
+    }
+    let mut contexts: Vec<Context> = rows
+        .iter()
+        .zip(own)
+        .map(|(row, own)| Context::behind(cache.find(&row[..begun(row, own)]), config, &cache.held))
+        .collect();
+    let tails: Vec<&[u32]> = rows.iter().zip(own).map(|(row, own)| &row[begun(row, own)..]).collect();
+    cache.count(rows.iter().map(|row| row.len()).sum(), read);
+    let hidden = model.read(&mut contexts, &tails);
+    (contexts, hidden)
+}
+
+/// Tokens to read next: a prefix's, between two places.
+#[derive(Debug, PartialEq, Eq)]
+struct Part {
+    prefix: usize,
+    from: usize,
+    to: usize,
+}
+
+/// What can be read now of sorted prefixes, of which so many tokens are known: for prefixes that go on with the same tokens, those
+/// tokens, once; for the others, all that is left.
+fn parts(prefixes: &[&[u32]], known: &[usize]) -> Vec<Part> {
+    let mut parts = Vec::new();
+    let mut index = 0;
+    while index < prefixes.len() {
+        let (first, from) = (prefixes[index], known[index]);
+        if from == first.len() {
+            index += 1;
+            continue;
+        }
+        let alike = |other: &&[u32]| other.len() > from && other[..=from] == first[..=from];
+        let members = prefixes[index..].iter().take_while(|other| alike(other)).count();
+        // They are sorted: what the first and the last share, all share.
+        let last = prefixes[index + members - 1];
+        let shared = first.iter().zip(last).take_while(|(a, b)| a == b).count();
+        if members > 1 && (shared - from) * (members - 1) < WORTHWHILE {
+            parts.extend((index..index + members).map(|prefix| Part { prefix, from, to: prefixes[prefix].len() }));
+        } else {
+            parts.push(Part { prefix: index, from, to: shared });
+        }
+        index += members;
+    }
+    parts
+}
+
+fn values(tensor: Tensor<2>) -> Vec<f32> {
+    tensor.into_data().try_into_vec().expect("activations are f32")
+}
+
+fn vector(tensor: &Tensor<1>) -> Vec<f32> {
+    tensor.to_data().try_into_vec().expect("weights are f32")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_prefixes_share_is_read_first_unless_it_is_little() {
+        let long: Vec<u32> = (0..40).collect();
+        let fork: Vec<u32> = (0..30).chain(90..95).collect();
+        let other: Vec<u32> = vec![7, 8, 9];
+        let near: Vec<u32> = vec![7, 5];
+        let prefixes: [&[u32]; 4] = [&long, &fork, &near, &other];
+        let part = |prefix, from, to| Part { prefix, from, to };
+        assert_eq!(parts(&prefixes, &[0; 4]), [part(0, 0, 30), part(2, 0, 2), part(3, 0, 3)]);
+        assert_eq!(parts(&prefixes, &[30, 30, 2, 3]), [part(0, 30, 40), part(1, 30, 35)]);
+        assert_eq!(parts(&prefixes, &[40, 35, 2, 3]), []);
+    }
+}

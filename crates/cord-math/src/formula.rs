@@ -1,0 +1,543 @@
+//! From tokens to an expression. What the grammar does not cover is no formula; nothing is an error but the
+//! end of the fuel.
+//!
+//! ```text
+//! sum     = sign* product (("+" | "-" | "±" | "∓") product)*
+//! product = power (("*" | "/")? power)*            a product without sign binds as tight as one with
+//! power   = postfix ("^" exponent)?                -2^2 is -(2^2)
+//! postfix = atom ("!" | "°")*
+//! atom    = digits mixed? | letter ("_" index)? | "(" sum ")" | "{" sum "}" | "|" sum "|" | "\frac" group group
+//!         | "\sqrt" ("[" sum "]")? group | function ("^" exponent)? argument | …
+//! ```
+
+use num_bigint::BigInt;
+use num_traits::{One, Pow, Signed};
+
+use crate::expression::{Expression, Function};
+use crate::fuel::{Fuel, OutOfFuel};
+use crate::rational::{Rational, decimal, integer};
+use crate::token::Token;
+
+/// Deeper nesting ends as out of fuel: the parser recurses, and a stack is bounded too.
+pub(crate) const MAX_DEPTH: u32 = 48;
+
+/// Which sign `±` stands for; `∓` stands for the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Branch {
+    Upper,
+    Lower,
+}
+
+/// `Ok(None)`: what stands here is no formula.
+type Parsed = Result<Option<Expression>, OutOfFuel>;
+
+/// Reads all tokens as one formula.
+pub(crate) fn parse(tokens: &[Token], branch: Branch, depth: u32, fuel: &mut Fuel) -> Parsed {
+    if tokens.is_empty() {
+        return Ok(None);
+    }
+    let mut cursor = Cursor { tokens, at: 0, depth, bars: 0, branch, fuel };
+    let parsed = cursor.sum()?;
+    Ok(parsed.filter(|_| cursor.at == tokens.len()))
+}
+
+struct Cursor<'a, 'f> {
+    tokens: &'a [Token],
+    at: usize,
+    depth: u32,
+    /// How many absolute values are open: a `|` after an operand then closes.
+    bars: u32,
+    branch: Branch,
+    fuel: &'f mut Fuel,
+}
+
+/// Goes on with the expression, or stops because there is none.
+macro_rules! some {
+    ($parsed:expr) => {
+        match $parsed {
+            Some(parsed) => parsed,
+            None => return Ok(None),
+        }
+    };
+}
+
+impl<'a> Cursor<'a, '_> {
+    fn peek(&self) -> Option<&'a Token> {
+        self.tokens.get(self.at)
+    }
+
+    fn rest(&self) -> &'a [Token] {
+        self.tokens.get(self.at..).unwrap_or_default()
+    }
+
+    fn take(&mut self, token: &Token) -> bool {
+        let found = self.peek() == Some(token);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn take_char(&mut self, character: char) -> bool {
+        self.take(&Token::Char(character))
+    }
+
+    fn enter(&mut self) -> Result<(), OutOfFuel> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH { Err(self.fuel.refuse()) } else { Ok(()) }
+    }
+
+    /// A sign, if one stands here: is it negative?
+    fn sign(&mut self) -> Option<bool> {
+        let negative = match self.peek()? {
+            Token::Char('+') => false,
+            Token::Char('-') => true,
+            token if token.is_command("pm") => self.branch == Branch::Lower,
+            token if token.is_command("mp") => self.branch == Branch::Upper,
+            _ => return None,
+        };
+        self.at += 1;
+        Some(negative)
+    }
+
+    fn signs(&mut self) -> Result<bool, OutOfFuel> {
+        let mut negative = false;
+        while let Some(minus) = self.sign() {
+            negative ^= minus;
+            self.fuel.spend(1)?;
+        }
+        Ok(negative)
+    }
+
+    fn sum(&mut self) -> Parsed {
+        let mut terms = Vec::new();
+        let mut negative = self.signs()?;
+        loop {
+            let term = some!(self.product()?);
+            terms.push(if negative { term.negated() } else { term });
+            match self.sign() {
+                Some(minus) => negative = minus ^ self.signs()?,
+                None => break,
+            }
+        }
+        Ok(Some(single(terms, Expression::Sum)))
+    }
+
+    fn product(&mut self) -> Parsed {
+        let (mut above, mut below) = (vec![some!(self.power()?)], Vec::new());
+        loop {
+            self.fuel.spend(1)?;
+            let divides = self.take_char('/');
+            if divides || self.take_char('*') {
+                let negative = self.signs()?;
+                let factor = some!(self.power()?);
+                let factor = if negative { factor.negated() } else { factor };
+                if divides { &mut below } else { &mut above }.push(factor);
+            } else if self.peek().is_some_and(|token| self.begins_factor(token)) {
+                above.push(some!(self.power()?));
+            } else {
+                break;
+            }
+        }
+        let above = single(above, Expression::Product);
+        if below.is_empty() {
+            return Ok(Some(above));
+        }
+        Ok(Some(Expression::Quotient(Box::new((above, single(below, Expression::Product))))))
+    }
+
+    /// Can a factor without a sign before it begin here? A number can't: `2 3` is no product.
+    fn begins_factor(&self, token: &Token) -> bool {
+        match token {
+            Token::Word(_) | Token::Open | Token::Char('(' | '[') => true,
+            Token::Char('|') => self.bars == 0,
+            Token::Command(name) => begins_atom(name),
+            _ => false,
+        }
+    }
+
+    fn power(&mut self) -> Parsed {
+        let base = some!(self.postfix()?);
+        if !self.take_char('^') {
+            return Ok(Some(base));
+        }
+        let exponent = some!(self.exponent()?);
+        Ok(Some(Expression::Power(Box::new((base, exponent)))))
+    }
+
+    fn exponent(&mut self) -> Parsed {
+        self.enter()?;
+        let negative = self.signs()?;
+        let exponent = some!(self.power()?);
+        self.depth -= 1;
+        Ok(Some(if negative { exponent.negated() } else { exponent }))
+    }
+
+    fn postfix(&mut self) -> Parsed {
+        let mut value = some!(self.atom()?);
+        for _ in 0..3 {
+            if self.take_char('!') {
+                // `n!!` is no factorial of a factorial.
+                if self.peek() == Some(&Token::Char('!')) {
+                    return Ok(None);
+                }
+                value = Expression::call(Function::Factorial, value);
+            } else if self.take(&Token::Command("degree".to_owned())) {
+                let degree = Expression::Number(Rational::new(1.into(), 180.into()));
+                value = Expression::Product(vec![value, degree, Expression::Pi]);
+            } else {
+                break;
+            }
+        }
+        Ok(Some(value))
+    }
+
+    fn atom(&mut self) -> Parsed {
+        self.fuel.spend(1)?;
+        let Some(token) = self.tokens.get(self.at) else { return Ok(None) };
+        match token {
+            Token::Number(_) => self.number(),
+            Token::Open => self.grouped(&Token::Close),
+            Token::Char('(') => self.grouped(&Token::Char(')')),
+            Token::Char('[') => self.grouped(&Token::Char(']')),
+            Token::Char('|') => {
+                self.at += 1;
+                self.bars += 1;
+                self.enter()?;
+                let inner = some!(self.sum()?);
+                self.depth -= 1;
+                self.bars -= 1;
+                Ok(self.take_char('|').then(|| Expression::call(Function::Abs, inner)))
+            }
+            Token::Word(word) => {
+                self.at += 1;
+                Ok(self.word(word))
+            }
+            Token::Command(name) => {
+                self.at += 1;
+                self.command(name)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn grouped(&mut self, close: &Token) -> Parsed {
+        self.at += 1;
+        self.enter()?;
+        let bars = std::mem::take(&mut self.bars);
+        let inner = some!(self.sum()?);
+        // `{n \choose k}`.
+        let inner = if self.take(&Token::Command("choose".to_owned())) {
+            Expression::Binomial(Box::new((inner, some!(self.sum()?))))
+        } else {
+            inner
+        };
+        self.bars = bars;
+        self.depth -= 1;
+        Ok(self.take(close).then_some(inner))
+    }
+
+    /// A group in braces, or the one token that TeX takes without them.
+    fn argument(&mut self) -> Parsed {
+        match self.peek() {
+            Some(Token::Open | Token::Char('(') | Token::Number(_)) => self.atom(),
+            Some(Token::Word(_) | Token::Command(_)) => {
+                self.enter()?;
+                let atom = self.atom()?;
+                self.depth -= 1;
+                Ok(atom)
+            }
+            Some(Token::Char('-')) => {
+                self.at += 1;
+                self.enter()?;
+                let atom = self.atom()?.map(Expression::negated);
+                self.depth -= 1;
+                Ok(atom)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn word(&mut self, word: &str) -> Option<Expression> {
+        let name = match word {
+            "e" => return Some(Expression::Euler),
+            "i" => return Some(Expression::ImaginaryUnit),
+            "DNE" => return None,
+            // Points and segments: `AB`.
+            _ if word.len() <= 4 && word.bytes().all(|b| b.is_ascii_uppercase()) => word,
+            _ if word.chars().count() == 1 => word,
+            _ => return None,
+        };
+        self.variable(name.to_owned())
+    }
+
+    /// A variable with its index and primes, if any.
+    fn variable(&mut self, mut name: String) -> Option<Expression> {
+        if self.take_char('_') {
+            name.push('_');
+            name += &self.index()?;
+        }
+        while self.take_char('\'') {
+            name.push('\'');
+        }
+        Some(Expression::Variable(name))
+    }
+
+    /// What stands after `_`, as it is written.
+    fn index(&mut self) -> Option<String> {
+        let mut index = String::new();
+        let mut braces = 0;
+        loop {
+            match self.peek()? {
+                Token::Open => braces += 1,
+                Token::Close => braces -= 1,
+                Token::Number(text) | Token::Word(text) | Token::Command(text) => index += text,
+                Token::Char(c) => index.push(*c),
+                Token::Comma { .. } => index.push(','),
+            }
+            self.at += 1;
+            if braces <= 0 {
+                return Some(index);
+            }
+        }
+    }
+
+    fn command(&mut self, name: &str) -> Parsed {
+        let constant = match name {
+            "pi" => Some(Expression::Pi),
+            "infty" => Some(Expression::Infinity),
+            "imath" => Some(Expression::ImaginaryUnit),
+            _ => None,
+        };
+        if constant.is_some() {
+            return Ok(constant);
+        }
+        match name {
+            "frac" => {
+                let (above, below) = (some!(self.argument()?), some!(self.argument()?));
+                Ok(Some(Expression::Quotient(Box::new((above, below)))))
+            }
+            "binom" => {
+                let (n, k) = (some!(self.argument()?), some!(self.argument()?));
+                Ok(Some(Expression::Binomial(Box::new((n, k)))))
+            }
+            "sqrt" | "cbrt" => {
+                let index = if name == "cbrt" {
+                    Expression::Number(integer(3))
+                } else if self.peek() == Some(&Token::Char('[')) {
+                    some!(self.grouped(&Token::Char(']'))?)
+                } else {
+                    Expression::Number(integer(2))
+                };
+                Ok(Some(Expression::Root(Box::new((index, some!(self.argument()?))))))
+            }
+            "lfloor" => self.between("rfloor", Function::Floor),
+            "lceil" => self.between("rceil", Function::Ceil),
+            "log" | "lg" => self.logarithm(),
+            "overline" | "angle" | "triangle" => {
+                let mut label = format!("{name} ");
+                label += &some!(self.index());
+                Ok(Some(Expression::Variable(label)))
+            }
+            _ if GREEK.contains(&name) => Ok(self.variable(name.to_owned())),
+            _ => match Function::named(name) {
+                Some(function) => self.call(function),
+                None => Ok(None),
+            },
+        }
+    }
+
+    fn between(&mut self, close: &str, function: Function) -> Parsed {
+        // `grouped` steps over the opening token, which is behind already.
+        self.at -= 1;
+        let inner = some!(self.grouped(&Token::Command(close.to_owned()))?);
+        Ok(Some(Expression::call(function, inner)))
+    }
+
+    fn logarithm(&mut self) -> Parsed {
+        let base = if self.take_char('_') { some!(self.argument()?) } else { Expression::Number(integer(10)) };
+        let power = if self.take_char('^') { Some(some!(self.exponent()?)) } else { None };
+        let argument = some!(self.applied()?);
+        let value = Expression::Logarithm(Box::new((base, argument)));
+        Ok(Some(match power {
+            Some(power) => Expression::Power(Box::new((value, power))),
+            None => value,
+        }))
+    }
+
+    fn call(&mut self, function: Function) -> Parsed {
+        let mut power = None;
+        let mut function = function;
+        if self.take_char('^') {
+            let exponent = some!(self.exponent()?);
+            match function.inverse() {
+                Some(inverse) if exponent == Expression::Number(integer(-1)) => function = inverse,
+                _ => power = Some(exponent),
+            }
+        }
+        let argument = some!(self.applied()?);
+        let value = Expression::call(function, argument);
+        Ok(Some(match power {
+            Some(power) => Expression::Power(Box::new((value, power))),
+            None => value,
+        }))
+    }
+
+    /// A function's argument: in brackets, or the product of what follows up to a sign, an operator, a bracket or
+    /// the next function (`\sin 2x \cos x`).
+    fn applied(&mut self) -> Parsed {
+        self.enter()?;
+        if matches!(self.peek(), Some(Token::Char('(' | '[' | '|') | Token::Open)) {
+            let argument = self.postfix()?;
+            self.depth -= 1;
+            return Ok(argument);
+        }
+        let negative = self.signs()?;
+        let mut factors = vec![some!(self.power()?)];
+        while let Some(token) = self.peek() {
+            let goes_on = match token {
+                Token::Word(word) => word.chars().count() == 1,
+                Token::Command(name) => {
+                    matches!(name.as_str(), "pi" | "sqrt" | "frac") || GREEK.contains(&name.as_str())
+                }
+                _ => false,
+            };
+            if !goes_on {
+                break;
+            }
+            self.fuel.spend(1)?;
+            factors.push(some!(self.power()?));
+        }
+        self.depth -= 1;
+        let argument = single(factors, Expression::Product);
+        Ok(Some(if negative { argument.negated() } else { argument }))
+    }
+
+    fn number(&mut self) -> Parsed {
+        let Some(Token::Number(text)) = self.peek() else { return Ok(None) };
+        let text = text.clone();
+        self.at += 1;
+        if self.take_char('_') {
+            let base = some!(self.index());
+            return Ok(in_base(&text, &base, self.fuel)?.map(Expression::Number));
+        }
+        if let Some(repeating) = self.repeating(&text)? {
+            return Ok(Some(Expression::Number(repeating)));
+        }
+        let whole = some!(decimal(&text, self.fuel)?);
+        if !text.bytes().all(|b| b.is_ascii_digit()) {
+            return Ok(Some(Expression::Number(whole)));
+        }
+        let part = match self.rest() {
+            [
+                token,
+                Token::Open,
+                Token::Number(above),
+                Token::Close,
+                Token::Open,
+                Token::Number(below),
+                Token::Close,
+                ..,
+            ] if token.is_command("frac") => Some((above, below, 7)),
+            [Token::Number(above), Token::Char('/'), Token::Number(below), ..] => Some((above, below, 3)),
+            _ => None,
+        };
+        if let Some((above, below, length)) = part
+            && let (Ok(above), Ok(below)) = (above.parse::<u32>(), below.parse::<u32>())
+            && above < below
+        {
+            // `2\frac{3}{1}` is a product if it is anything.
+            self.at += length;
+            return Ok(Some(Expression::Number(whole + Rational::new(above.into(), below.into()))));
+        }
+        Ok(Some(Expression::Number(whole)))
+    }
+
+    /// `0.\overline{3}`, `0.1\overline{6}`, `0.333…`.
+    fn repeating(&mut self, text: &str) -> Result<Option<Rational>, OutOfFuel> {
+        let (whole, fixed, block, length) = match self.rest() {
+            [Token::Char('.'), bar, Token::Open, Token::Number(block), Token::Close, ..]
+                if bar.is_command("overline") || bar.is_command("dot") =>
+            {
+                (text, "", block.as_str(), 5)
+            }
+            [bar, Token::Open, Token::Number(block), Token::Close, ..]
+                if text.contains('.') && (bar.is_command("overline") || bar.is_command("dot")) =>
+            {
+                let (whole, fixed) = text.split_once('.').unwrap_or((text, ""));
+                (whole, fixed, block.as_str(), 4)
+            }
+            [dots, ..] if dots.is_command("dots") => {
+                let Some((whole, decimals)) = text.split_once('.') else { return Ok(None) };
+                let Some(block) = repeated_block(decimals) else { return Ok(None) };
+                (whole, &decimals[..decimals.len() - block.len()], block, 1)
+            }
+            _ => return Ok(None),
+        };
+        if !block.bytes().all(|b| b.is_ascii_digit()) || fixed.contains('e') || block.is_empty() {
+            return Ok(None);
+        }
+        self.fuel.spend(((fixed.len() + block.len()) as u64).pow(2))?;
+        let Ok(digits) = format!("{whole}{fixed}").parse::<BigInt>() else { return Ok(None) };
+        let Ok(cycle) = block.parse::<BigInt>() else { return Ok(None) };
+        let nines = Pow::pow(BigInt::from(10), block.len() as u64) - 1;
+        let scale: BigInt = Pow::pow(BigInt::from(10), fixed.len() as u64);
+        let value = (Rational::from_integer(digits) + Rational::new(cycle, nines)) / Rational::from_integer(scale);
+        self.at += length;
+        Ok(Some(value))
+    }
+}
+
+/// The block that the decimals end with, repeated: thrice for a single digit, twice for a longer block.
+fn repeated_block(decimals: &str) -> Option<&str> {
+    let n = decimals.len();
+    (1..=n.min(24) / 2).map(|length| &decimals[n - length..]).find(|block| {
+        let times = if block.len() == 1 { 3 } else { 2 };
+        decimals.ends_with(&block.repeat(times))
+    })
+}
+
+/// The value of digits in a base: `1011_2`, `2A_{16}`.
+pub(crate) fn in_base(digits: &str, base: &str, fuel: &mut Fuel) -> Result<Option<Rational>, OutOfFuel> {
+    let Some(base) = base.parse::<u32>().ok().filter(|base| (2..=36).contains(base)) else { return Ok(None) };
+    fuel.spend((digits.len() as u64).pow(2) / 16 + 1)?;
+    if digits.is_empty() || !digits.chars().all(|c| c.is_digit(base)) {
+        return Ok(None);
+    }
+    Ok(BigInt::parse_bytes(digits.as_bytes(), base).map(Rational::from_integer))
+}
+
+fn single(mut parts: Vec<Expression>, whole: fn(Vec<Expression>) -> Expression) -> Expression {
+    match parts.pop() {
+        Some(only) if parts.is_empty() => only,
+        Some(last) => {
+            parts.push(last);
+            whole(parts)
+        }
+        None => Expression::Number(Rational::one().abs()),
+    }
+}
+
+const GREEK: &[&str] = &[
+    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "kappa", "lambda", "mu", "nu", "xi", "rho",
+    "sigma", "tau", "phi", "chi", "psi", "omega", "ell", "Delta", "Gamma", "Theta", "Lambda", "Sigma", "Phi", "Omega",
+];
+
+/// Can an atom begin with this command?
+fn begins_atom(name: &str) -> bool {
+    matches!(
+        name,
+        "pi" | "infty"
+            | "imath"
+            | "frac"
+            | "binom"
+            | "sqrt"
+            | "cbrt"
+            | "lfloor"
+            | "lceil"
+            | "log"
+            | "lg"
+            | "overline"
+            | "angle"
+            | "triangle"
+    ) || GREEK.contains(&name)
+        || Function::named(name).is_some()
+}

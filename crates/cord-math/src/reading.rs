@@ -1,0 +1,502 @@
+//! From tokens to a value. What the grammar does not cover stays text; nothing is an error but the end of the
+//! fuel.
+
+use crate::expression::{Expression, Function};
+use crate::formula::{Branch, MAX_DEPTH, in_base, parse};
+use crate::fuel::{Fuel, OutOfFuel};
+use crate::token::Token;
+use crate::unit;
+use crate::value::{Brackets, Comparison, Joint, Measure, Quantity, Value};
+use crate::words;
+
+/// The value of an answer.
+pub(crate) fn read(tokens: &[Token], depth: u32, fuel: &mut Fuel) -> Result<Value, OutOfFuel> {
+    if depth > MAX_DEPTH {
+        return Err(fuel.refuse());
+    }
+    fuel.spend(4 * tokens.len() as u64 + 1)?;
+    // `one hundred and five` is no list.
+    if let Some(words) = words::all_words(tokens)
+        && let Some(quantity) = worded(&words, fuel)?
+    {
+        return Ok(Value::Quantity(quantity));
+    }
+    if let Some((joint, items)) = split_list(tokens) {
+        return list(&items, Brackets::None, joint, depth, fuel);
+    }
+    let text = || Value::Text(tokens.to_vec());
+    if let Some(relation) = relation(tokens, depth, fuel)? {
+        return Ok(relation);
+    }
+    if let Some(region) = region(tokens, depth, fuel)? {
+        return Ok(region);
+    }
+    match tokens {
+        [token] if token.is_command("emptyset") => return Ok(Value::Empty),
+        [token] if token.is_command("mathbb R") || token.is_command("Bbb R") => return Ok(Value::Reals),
+        _ => {}
+    }
+    if let Some((enclosure, inner)) = enclosed(tokens) {
+        match enclosure {
+            Enclosure::Set if inner.is_empty() => return Ok(Value::Empty),
+            Enclosure::Set => {
+                if let Some(member) = set_builder(inner, depth, fuel)? {
+                    return Ok(member);
+                }
+                return Ok(Value::Set(flat(inner, depth, fuel)?));
+            }
+            Enclosure::List(brackets) => match split_list(inner) {
+                Some((joint, items)) => return list(&items, brackets, joint, depth, fuel),
+                // One item in brackets is grouped, not listed.
+                None if !matches!(brackets, Brackets::Round | Brackets::Square) => return Ok(text()),
+                None => {}
+            },
+        }
+    }
+    if let Some(matrix) = matrix(tokens, depth, fuel)? {
+        return Ok(matrix);
+    }
+    if let Some(quantity) = quantity(tokens, depth, fuel)? {
+        return Ok(quantity);
+    }
+    if let Some(ratio) = ratio(tokens, depth, fuel)? {
+        return Ok(ratio);
+    }
+    if let Some((Enclosure::List(Brackets::Round), inner)) = enclosed(tokens) {
+        return read(inner, depth + 1, fuel);
+    }
+    Ok(text())
+}
+
+fn opens(token: &Token) -> bool {
+    match token {
+        Token::Open | Token::Char('(' | '[' | '⟨') => true,
+        Token::Command(name) => name == "{" || name.starts_with("begin "),
+        _ => false,
+    }
+}
+
+fn closes(token: &Token) -> bool {
+    match token {
+        Token::Close | Token::Char(')' | ']' | '⟩') => true,
+        Token::Command(name) => name == "}" || name.starts_with("end "),
+        _ => false,
+    }
+}
+
+/// Splits at the tokens outside every bracket that `separates` picks.
+fn split<'a>(tokens: &'a [Token], separates: &dyn Fn(&Token) -> bool) -> Vec<&'a [Token]> {
+    let mut depth = 0usize;
+    tokens
+        .split(|token| {
+            if opens(token) {
+                depth += 1;
+            } else if closes(token) {
+                depth = depth.saturating_sub(1);
+            }
+            depth == 0 && separates(token)
+        })
+        .collect()
+}
+
+/// The items of a list, if the tokens are one: split at commas, semicolons, `and` and `or`.
+fn split_list(tokens: &[Token]) -> Option<(Joint, Vec<&[Token]>)> {
+    let joins = |token: &Token| token.is_word("and") || token.is_word("or");
+    let separates = |token: &Token| matches!(token, Token::Comma { .. } | Token::Char(';')) || joins(token);
+    let mut items = split(tokens, &separates);
+    if items.len() < 2 {
+        return None;
+    }
+    let joint = match tokens.iter().rfind(|token| joins(token)) {
+        Some(word) if word.is_word("or") => Joint::Or,
+        Some(_) => Joint::And,
+        None => Joint::Comma,
+    };
+    if joint != Joint::Comma {
+        // `1, 2, and 3` has nothing between the last comma and its `and`.
+        items.retain(|item| !item.is_empty());
+    }
+    Some((joint, items))
+}
+
+fn list(items: &[&[Token]], brackets: Brackets, joint: Joint, depth: u32, fuel: &mut Fuel) -> Result<Value, OutOfFuel> {
+    let mut read_items = Vec::with_capacity(items.len());
+    for item in items {
+        read_items.push(read(item, depth + 1, fuel)?);
+    }
+    if brackets == Brackets::None {
+        read_items = spliced(read_items);
+    }
+    Ok(Value::List { brackets, joint, items: read_items })
+}
+
+/// The items of a set, `±` spliced in.
+fn flat(inner: &[Token], depth: u32, fuel: &mut Fuel) -> Result<Vec<Value>, OutOfFuel> {
+    Ok(spliced(vec![read(inner, depth + 1, fuel)?]))
+}
+
+fn spliced(items: Vec<Value>) -> Vec<Value> {
+    items
+        .into_iter()
+        .flat_map(|item| match item {
+            Value::List { brackets: Brackets::None, items, .. } => items,
+            other => vec![other],
+        })
+        .collect()
+}
+
+enum Enclosure {
+    List(Brackets),
+    Set,
+}
+
+/// What stands inside the brackets that enclose the whole answer, if any do.
+fn enclosed(tokens: &[Token]) -> Option<(Enclosure, &[Token])> {
+    let [first, inner @ .., last] = tokens else { return None };
+    let enclosure = match (first, last) {
+        (Token::Char('('), Token::Char(')')) | (Token::Char('⟨'), Token::Char('⟩')) => {
+            Enclosure::List(Brackets::Round)
+        }
+        (Token::Open, Token::Close) => Enclosure::List(Brackets::Round),
+        (Token::Char('['), Token::Char(']')) => Enclosure::List(Brackets::Square),
+        (Token::Char('['), Token::Char(')')) => Enclosure::List(Brackets::OpenRight),
+        (Token::Char('('), Token::Char(']')) => Enclosure::List(Brackets::OpenLeft),
+        (open, close) if open.is_command("{") && close.is_command("}") => Enclosure::Set,
+        _ => return None,
+    };
+    // The first bracket must not close before the last: `(1)(2)` is not enclosed.
+    let mut depth = 0usize;
+    for token in inner {
+        if opens(token) {
+            depth += 1;
+        } else if closes(token) {
+            depth = depth.checked_sub(1)?;
+        }
+    }
+    (depth == 0).then_some((enclosure, inner))
+}
+
+fn relation(tokens: &[Token], depth: u32, fuel: &mut Fuel) -> Result<Option<Value>, OutOfFuel> {
+    let parts = split(tokens, &|token| Comparison::of(token).is_some() || token.is_command("in"));
+    if parts.len() < 2 {
+        return Ok(None);
+    }
+    if parts.iter().any(|part| part.is_empty()) {
+        return Ok(Some(Value::Text(tokens.to_vec())));
+    }
+    if let [element, set] = parts.as_slice()
+        && tokens[element.len()].is_command("in")
+    {
+        let variable = read(element, depth + 1, fuel)?.name().map(str::to_owned);
+        return Ok(Some(Value::Membership { variable, of: Box::new(read(set, depth + 1, fuel)?) }));
+    }
+    let (mut comparisons, mut sides, mut at) = (Vec::new(), Vec::new(), 0);
+    for (place, part) in parts.iter().enumerate() {
+        if place > 0 {
+            let Some(comparison) = tokens.get(at - 1).and_then(Comparison::of) else {
+                return Ok(Some(Value::Text(tokens.to_vec())));
+            };
+            comparisons.push(comparison);
+        }
+        at += part.len() + 1;
+        sides.push(match (place, *part) {
+            // `f(x) = …` names a function.
+            (0, [Token::Word(name), Token::Char('('), inner @ .., Token::Char(')')])
+                if name.chars().count() == 1 && matches!(inner, [Token::Word(_)]) =>
+            {
+                Value::number(Expression::Variable(format!("{name}(…)")))
+            }
+            // `area = 5`, `\text{Total} = 7`.
+            (0, words)
+                if words::all_words(words).is_some()
+                    && words.iter().any(|t| matches!(t, Token::Word(w) if w.len() > 1)) =>
+            {
+                let label = words::all_words(words).unwrap_or_default().join(" ");
+                Value::number(Expression::Variable(label))
+            }
+            (_, part) => read(part, depth + 1, fuel)?,
+        });
+    }
+    Ok(Some(Value::Relation { sides, comparisons }))
+}
+
+/// Unions, intersections and differences of sets.
+fn region(tokens: &[Token], depth: u32, fuel: &mut Fuel) -> Result<Option<Value>, OutOfFuel> {
+    for name in ["cup", "cap", "setminus"] {
+        let parts = split(tokens, &|token| token.is_command(name) || (name == "cup" && token.is_word("U")));
+        if parts.len() < 2 || parts.iter().any(|part| part.is_empty()) {
+            continue;
+        }
+        // A `U` joins only what is bracketed: it may be a variable.
+        let bracketed =
+            |part: &&[Token]| part.first().is_some_and(|first| opens(first) || matches!(first, Token::Command(_)));
+        if !parts.iter().all(bracketed) {
+            continue;
+        }
+        let values: Vec<Value> = parts.iter().map(|part| read(part, depth + 1, fuel)).collect::<Result<_, _>>()?;
+        return Ok(Some(match name {
+            "cup" => Value::Union(values),
+            "cap" => Value::Intersection(values),
+            _ => {
+                let [a, b] = <[Value; 2]>::try_from(values).unwrap_or([Value::Empty, Value::Empty]);
+                if parts.len() != 2 {
+                    return Ok(None);
+                }
+                Value::Difference(Box::new((a, b)))
+            }
+        }));
+    }
+    Ok(None)
+}
+
+/// `\{x \mid x > 3\}`, `\{x \in \mathbb{R} : x > 3\}`.
+fn set_builder(inner: &[Token], depth: u32, fuel: &mut Fuel) -> Result<Option<Value>, OutOfFuel> {
+    let parts = split(inner, &|token| matches!(token, Token::Char('|' | ':')));
+    let [element, condition] = parts.as_slice() else { return Ok(None) };
+    let element = split(element, &|token| token.is_command("in"))[0];
+    let variable = read(element, depth + 1, fuel)?.name().map(str::to_owned);
+    Ok(match (variable, read(condition, depth + 1, fuel)?) {
+        (Some(variable), of @ (Value::Relation { .. } | Value::List { .. } | Value::Membership { .. })) => {
+            Some(Value::Membership { variable: Some(variable), of: Box::new(of) })
+        }
+        _ => None,
+    })
+}
+
+/// A matrix in any brackets, with a factor before it or not.
+fn matrix(tokens: &[Token], depth: u32, fuel: &mut Fuel) -> Result<Option<Value>, OutOfFuel> {
+    let Some(begin) = tokens.iter().position(|t| matches!(t, Token::Command(name) if name.starts_with("begin ")))
+    else {
+        return Ok(None);
+    };
+    let Token::Command(name) = &tokens[begin] else { return Ok(None) };
+    let name = name.trim_start_matches("begin ").trim_end_matches('*');
+    if !matches!(name, "pmatrix" | "bmatrix" | "matrix" | "Bmatrix" | "smallmatrix" | "array" | "psmallmatrix") {
+        return Ok(None);
+    }
+    let [inner @ .., end] = &tokens[begin + 1..] else { return Ok(None) };
+    if !matches!(end, Token::Command(end) if end.starts_with("end ")) {
+        return Ok(None);
+    }
+    // An array's columns: `{cc}`.
+    let inner = match (name, inner) {
+        ("array", [Token::Open, rest @ ..]) => {
+            let end = rest.iter().position(|t| *t == Token::Close).map_or(0, |end| end + 1);
+            &rest[end..]
+        }
+        _ => inner,
+    };
+    let factor = match &tokens[..begin] {
+        [] => None,
+        [Token::Char('-')] => Some(Expression::Number(crate::rational::integer(-1))),
+        before => match parse(before, Branch::Upper, depth, fuel)? {
+            Some(factor) => Some(factor),
+            None => return Ok(None),
+        },
+    };
+    let mut rows = split(inner, &|token| token.is_command("\\"));
+    if rows.last().is_some_and(|row| row.is_empty()) {
+        rows.pop();
+    }
+    let mut entries = Vec::new();
+    for row in rows {
+        let mut cells = Vec::new();
+        for cell in split(row, &|token| token.is_char('&')) {
+            let Some(cell) = parse(cell, Branch::Upper, depth + 1, fuel)? else { return Ok(None) };
+            cells.push(match &factor {
+                Some(factor) => Expression::Product(vec![factor.clone(), cell]),
+                None => cell,
+            });
+        }
+        entries.push(cells);
+    }
+    let width = entries.first().map_or(0, Vec::len);
+    Ok((width > 0 && entries.iter().all(|row| row.len() == width)).then_some(Value::Matrix(entries)))
+}
+
+fn ratio(tokens: &[Token], depth: u32, fuel: &mut Fuel) -> Result<Option<Value>, OutOfFuel> {
+    let parts = split(tokens, &|token| token.is_char(':') || token.is_word("to"));
+    if !(2..=8).contains(&parts.len()) {
+        return Ok(None);
+    }
+    let mut terms = Vec::new();
+    for part in parts {
+        match parse(part, Branch::Upper, depth, fuel)? {
+            Some(term) => terms.push(term),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(Value::Ratio(terms)))
+}
+
+/// A number in words, with a unit or not: `twelve apples`.
+fn worded(words: &[String], fuel: &mut Fuel) -> Result<Option<Quantity>, OutOfFuel> {
+    // Each attempt looks at all the words before it.
+    let longest = words.len().min(12);
+    fuel.spend((longest * longest) as u64)?;
+    let quantity = |number, measure| Quantity { number: Expression::Number(number), measure, decimals: None };
+    if words.len() == longest
+        && let Some(number) = words::number(words)
+    {
+        return Ok(Some(quantity(number, Measure::None)));
+    }
+    for split in (1..longest).rev() {
+        if let Some(number) = words::number(&words[..split]) {
+            let rest: Vec<Token> = words[split..].iter().map(|word| Token::Word(word.clone())).collect();
+            return Ok(measure(&rest).map(|measure| quantity(number, measure)));
+        }
+    }
+    Ok(None)
+}
+
+/// What a number is measured in, from the tokens after it.
+fn measure(tokens: &[Token]) -> Option<Measure> {
+    match tokens {
+        [] => Some(Measure::None),
+        [Token::Char('%')] => Some(Measure::Percent),
+        [Token::Word(word)] if matches!(word.to_lowercase().as_str(), "percent" | "percents" | "pct") => {
+            Some(Measure::Percent)
+        }
+        [Token::Word(word)] if matches!(word.to_lowercase().as_str(), "degree" | "degrees" | "deg") => {
+            Some(Measure::Degrees)
+        }
+        [token] if token.is_command("degree") => Some(Measure::Degrees),
+        [token, Token::Word(scale)] if token.is_command("degree") => {
+            let scale = match scale.as_str() {
+                "C" => "celsius",
+                "F" => "fahrenheit",
+                other => other,
+            };
+            unit::parse(&[Token::Word("degree".to_owned()), Token::Word(scale.to_owned())]).map(Measure::Unit)
+        }
+        _ => unit::parse(tokens).map(Measure::Unit),
+    }
+}
+
+/// A formula with what measures it.
+fn quantity(tokens: &[Token], depth: u32, fuel: &mut Fuel) -> Result<Option<Value>, OutOfFuel> {
+    if depth > MAX_DEPTH {
+        return Err(fuel.refuse());
+    }
+    // `-\$5`, `\$5`.
+    let signs = tokens.iter().take_while(|token| matches!(token, Token::Char('-' | '+'))).count();
+    if let Some(Token::Command(name)) = tokens.get(signs)
+        && let Some(currency) = unit::currency(name)
+    {
+        let bare: Vec<Token> = tokens[..signs].iter().chain(&tokens[signs + 1..]).cloned().collect();
+        return Ok(match quantity(&bare, depth + 1, fuel)? {
+            Some(Value::Quantity(quantity)) => {
+                let measure = match quantity.measure {
+                    Measure::None => Some(Measure::Unit(currency)),
+                    // `\$5 dollars`, `\$0.30 per apple`.
+                    Measure::Unit(unit) if unit.dimensions.contains_key("dollar") => Some(Measure::Unit(unit)),
+                    Measure::Unit(mut unit) => {
+                        unit.dimensions.extend(currency.dimensions);
+                        Some(Measure::Unit(unit))
+                    }
+                    _ => None,
+                };
+                measure.map(|measure| Value::Quantity(Quantity { measure, ..quantity }))
+            }
+            _ => None,
+        });
+    }
+    if let Some(number) = based(tokens, fuel)? {
+        return Ok(Some(number));
+    }
+    let end = measured_from(tokens);
+    let (number, rest) = tokens.split_at(end);
+    let (factor, rest) = match rest {
+        [Token::Word(word), rest @ ..] => match words::multiplier(word) {
+            Some(factor) => (Some(factor), rest),
+            None => (None, &tokens[end..]),
+        },
+        rest => (None, rest),
+    };
+    let Some(measure) = measure(rest) else { return Ok(None) };
+    let mut branches = Vec::new();
+    let signed = |token: &Token| token.is_command("pm") || token.is_command("mp");
+    let branched: &[Branch] =
+        if number.iter().any(signed) { &[Branch::Upper, Branch::Lower] } else { &[Branch::Upper] };
+    for branch in branched {
+        let Some(formula) = parse(number, *branch, depth, fuel)? else { return Ok(None) };
+        let formula = match &factor {
+            Some(factor) => Expression::Product(vec![Expression::Number(factor.clone()), formula]),
+            None => formula,
+        };
+        let decimals = if factor.is_none() { decimals(number) } else { None };
+        branches.push(Value::Quantity(Quantity { number: formula, measure: measure.clone(), decimals }));
+    }
+    Ok(match branches.len() {
+        1 => branches.pop(),
+        _ => Some(Value::List { brackets: Brackets::None, joint: Joint::Or, items: branches }),
+    })
+}
+
+/// Where the number ends and its measure begins.
+fn measured_from(tokens: &[Token]) -> usize {
+    if let [number @ .., last] = tokens {
+        // The degrees of `\sin 30^\circ` are its argument's.
+        let calls = |token: &Token| matches!(token, Token::Command(name) if Function::named(name).is_some());
+        let measures = last.is_char('%') || (last.is_command("degree") && !number.iter().any(calls));
+        if !number.is_empty() && measures {
+            return number.len();
+        }
+    }
+    let begins = |token: &Token| match token {
+        Token::Word(word) => {
+            word.chars().count() > 1
+                && !(word.len() <= 4 && word.bytes().all(|b| b.is_ascii_uppercase()) && !unit::is_known(word))
+        }
+        Token::Command(name) => unit::currency(name).is_some() || name == "min",
+        _ => false,
+    };
+    let mut depth = 0usize;
+    for (place, token) in tokens.iter().enumerate() {
+        if opens(token) {
+            depth += 1;
+        } else if closes(token) {
+            depth = depth.saturating_sub(1);
+        }
+        if depth == 0 && place > 0 && begins(token) {
+            // The degree sign of `30^\circ C` belongs to the unit.
+            return place;
+        }
+        if depth == 0
+            && place > 0
+            && token.is_command("degree")
+            && matches!(&tokens[place + 1..], [Token::Word(w)] if matches!(w.as_str(), "C" | "F"))
+        {
+            return place;
+        }
+    }
+    tokens.len()
+}
+
+/// Digits after the point of a plain decimal with its sign.
+fn decimals(tokens: &[Token]) -> Option<usize> {
+    let ([Token::Number(digits)] | [Token::Char('-' | '+'), Token::Number(digits)]) = tokens else { return None };
+    let (_, decimals) = digits.split_once('.')?;
+    decimals.bytes().all(|b| b.is_ascii_digit()).then_some(decimals.len())
+}
+
+/// Digits and letters in a base: `\text{A5}_{11}`.
+fn based(tokens: &[Token], fuel: &mut Fuel) -> Result<Option<Value>, OutOfFuel> {
+    let Some(mark) = tokens.iter().position(|token| token.is_char('_')) else { return Ok(None) };
+    let ([Token::Number(base)] | [Token::Open, Token::Number(base), Token::Close]) = &tokens[mark + 1..] else {
+        return Ok(None);
+    };
+    let mut digits = String::new();
+    for token in &tokens[..mark] {
+        match token {
+            Token::Number(text) => digits += text,
+            Token::Word(text) if text.bytes().all(|b| b.is_ascii_uppercase()) => digits += text,
+            _ => return Ok(None),
+        }
+    }
+    if !digits.bytes().any(|b| b.is_ascii_digit()) {
+        // `A_1` is a point, `A_{16}` may be ten: a name is the safer reading.
+        return Ok(None);
+    }
+    Ok(in_base(&digits, base, fuel)?.map(|number| Value::number(Expression::Number(number))))
+}
