@@ -196,20 +196,14 @@ impl Caller {
         body: &(impl Serialize + Sync),
     ) -> Result<Reply<T>, ClientError> {
         let body = Bytes::from(serde_json::to_vec(body).expect("requests can be written as JSON"));
-        match self.dispatch.settings.deadline {
-            None => self.deliver(path, body).await,
-            Some(deadline) => match timeout(deadline, self.deliver(path, body)).await {
-                Ok(result) => result,
-                Err(_) => {
-                    let asked = |(index, endpoint): (usize, &Endpoint)| {
-                        self.pin.is_none_or(|pin| pin == index).then(|| endpoint.address.clone())
-                    };
-                    let asked: Vec<String> =
-                        self.dispatch.pool.endpoints.iter().enumerate().filter_map(asked).collect();
-                    Err(ClientError::Overdue { endpoint: asked.join("`, `"), after: deadline })
-                }
-            },
-        }
+        let Some(deadline) = self.dispatch.settings.deadline else { return self.deliver(path, body).await };
+        timeout(deadline, self.deliver(path, body)).await.unwrap_or_else(|_| {
+            let asked = |(index, endpoint): (usize, &Endpoint)| {
+                self.pin.is_none_or(|pin| pin == index).then(|| endpoint.address.clone())
+            };
+            let asked: Vec<String> = self.dispatch.pool.endpoints.iter().enumerate().filter_map(asked).collect();
+            Err(ClientError::Overdue { endpoint: asked.join("`, `"), after: deadline })
+        })
     }
 
     async fn deliver<T: DeserializeOwned + Send>(&self, path: &str, body: Bytes) -> Result<Reply<T>, ClientError> {

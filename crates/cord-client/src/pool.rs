@@ -18,7 +18,7 @@ use crate::stats::Counters;
 const FAILURES: u32 = 3;
 /// Its first probation; each further one is twice as long, up to the last.
 const FIRST_PROBATION: Duration = Duration::from_secs(1);
-const LAST_PROBATION: Duration = Duration::from_secs(60);
+const LAST_PROBATION: Duration = Duration::from_mins(1);
 /// How far above the mean load an endpoint may be and still be preferred for the prefixes that it has seen.
 const SLACK: f64 = 1.25;
 /// Latencies that a hedge's percentile is taken from, and the least number that is enough for one.
@@ -331,7 +331,7 @@ mod tests {
         run(async {
             let pool = pool(2);
             let fault = ClientError::broken("http://gpu", "no connection");
-            let most = Duration::from_secs(60);
+            let most = Duration::from_mins(1);
             let wait = async |millis| tokio::time::sleep(Duration::from_millis(millis)).await;
             let home = lease(&pool, 1).await.index();
             for _ in 0..3 {
@@ -363,7 +363,7 @@ mod tests {
             let pool = pool(1);
             let fault = ClientError::broken("http://gpu0", "no connection");
             for _ in 0..3 {
-                lease(&pool, 1).await.failed(&fault, Duration::from_secs(60));
+                lease(&pool, 1).await.failed(&fault, Duration::from_mins(1));
             }
             let begun = Instant::now();
             pool.lease(Digest::of_bytes(b"p"), None, None, Duration::from_millis(80)).await;
@@ -381,7 +381,7 @@ mod tests {
                 ClientError::Failed { endpoint: String::new(), status: 429, message: String::new(), retry_after };
             let start = Instant::now();
             for _ in 0..5 {
-                lease(&pool, 1).await.failed(&busy, Duration::from_secs(60));
+                lease(&pool, 1).await.failed(&busy, Duration::from_mins(1));
             }
             lease(&pool, 1).await;
             assert!(start.elapsed() >= Duration::from_millis(350), "{:?}", start.elapsed());

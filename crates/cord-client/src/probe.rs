@@ -89,15 +89,10 @@ impl Probe<'_> {
         }
     }
 
-    /// A conversation with a turn that has begun.
-    fn prompt(&self, question: &str, prefix: &str) -> Prompt {
-        Prompt { messages: vec![Message::user(question)], opening: Opening::Plain, prefix: prefix.to_owned() }
-    }
-
     async fn tokenizer(&self) -> Result<(), ClientError> {
         let text = |error| ClientError::text(&error);
         for sample in SAMPLES {
-            let prompt = self.prompt(sample, "");
+            let prompt = opened(sample, "");
             // With its markers: they must be single tokens on both sides.
             let rendered = self.renderer.prompt_text(&prompt).map_err(text)?;
             let ours = self.renderer.prompt_ids(&prompt).map_err(text)?;
@@ -142,7 +137,7 @@ impl Probe<'_> {
     /// A prompt, the ids of a greedy continuation before its end, and the whole of what the server said.
     async fn known_text(&self) -> Result<(Vec<u32>, Vec<u32>, Drawn), ClientError> {
         for opening in OPENINGS {
-            let prompt = self.prompt("What is 12 times 7?", opening);
+            let prompt = opened("What is 12 times 7?", opening);
             let prompt = self.renderer.prompt_ids(&prompt).map_err(|error| ClientError::text(&error))?;
             let drawn = self.draw(&Draw { top: TOP, ..self.greedy(&prompt, &[], LENGTH) }).await?;
             let sum: f64 = drawn.top.iter().map(|logprob| logprob.exp()).sum();
@@ -340,4 +335,9 @@ impl Probe<'_> {
             Dialect::OpenAi => "serve the model by vLLM, SGLang or llama-server",
         }
     }
+}
+
+/// A conversation with a turn that has begun.
+fn opened(question: &str, prefix: &str) -> Prompt {
+    Prompt { messages: vec![Message::user(question)], opening: Opening::Plain, prefix: prefix.to_owned() }
 }

@@ -77,7 +77,7 @@ pub enum HedgeScope {
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self { first: Duration::from_millis(500), most: Duration::from_secs(60) }
+        Self { first: Duration::from_millis(500), most: Duration::from_mins(1) }
     }
 }
 
@@ -92,7 +92,7 @@ impl ServerSettings {
             model: None,
             context: None,
             concurrency: 32,
-            timeout: Duration::from_secs(600),
+            timeout: Duration::from_mins(10),
             deadline: None,
             retries: 5,
             backoff: Backoff::default(),

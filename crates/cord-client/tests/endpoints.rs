@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use cord_client::{Hedge, HedgeScope, ServedChat, ServedModel, ServerSettings};
 use cord_core::{
-    ChatFinish, ChatModel, ChatRequest, GenerateRequest, LanguageModel, Message, ModelError, Sampling, Seed,
+    BoxFuture, ChatFinish, ChatModel, ChatRequest, GenerateRequest, LanguageModel, Message, ModelError, Sampling, Seed,
 };
 use cord_testkit::{Fault, Kind, Served, TestServer};
 use futures::executor::block_on;
@@ -63,7 +63,7 @@ fn the_others_carry_on_when_one_endpoint_dies_and_it_is_taken_back() {
     let mut servers: Vec<TestServer> = (0..3).map(|_| TestServer::start(Served::new(Kind::Vllm))).collect();
     let model = open_with(settings(&servers.iter().collect::<Vec<_>>()));
     let round = |from: usize| {
-        let ask = |index| generate_future(&model, format!("question {index}"));
+        let ask = |index| generate_future(&model, &format!("question {index}"));
         block_on(join_all((from..from + 60).map(ask)))
     };
     assert!(round(0).iter().all(Result::is_ok));
@@ -80,11 +80,11 @@ fn the_others_carry_on_when_one_endpoint_dies_and_it_is_taken_back() {
     }
 }
 
-fn generate_future(
-    model: &ServedModel,
-    question: String,
-) -> impl Future<Output = Result<cord_core::Generation, ModelError>> + '_ {
-    model.generate(greedy(&question, &["\n\n"], 9))
+fn generate_future<'m>(
+    model: &'m ServedModel,
+    question: &str,
+) -> BoxFuture<'m, Result<cord_core::Generation, ModelError>> {
+    model.generate(greedy(question, &["\n\n"], 9))
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn no_endpoint_sees_more_requests_at_once_than_it_may() {
     let model = open_with(settings);
     server.reset();
     server.script(|_| Some(Fault::Late(Duration::from_millis(5))));
-    let replies = block_on(join_all((0..40).map(|index| generate_future(&model, format!("q {index}")))));
+    let replies = block_on(join_all((0..40).map(|index| generate_future(&model, &format!("q {index}")))));
     assert!(replies.iter().all(Result::is_ok));
     assert_eq!(server.counts().most_at_once, 3);
 }

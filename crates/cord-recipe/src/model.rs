@@ -35,7 +35,7 @@ pub enum ModelSource {
     /// Servers that hold them, with the tokenizer and template that go with them.
     Served {
         /// How they are reached.
-        server: Server,
+        server: Box<Server>,
         /// Where the tokenizer and template are.
         tokenizer: TokenizerSource,
     },
@@ -247,7 +247,7 @@ impl Model {
                 Some(path) => TokenizerSource::Path(path),
                 None => hub().map(|(name, revision)| TokenizerSource::Hub { name, revision })?,
             };
-            ModelSource::Served { server: server?, tokenizer }
+            ModelSource::Served { server: Box::new(server?), tokenizer }
         } else {
             let hub = || hub().map(|(name, revision)| ModelSource::Hub { name, revision });
             path.map(ModelSource::Path).or(scratch.map(ModelSource::Scratch)).or_else(hub)?
@@ -277,9 +277,9 @@ impl Server {
             }),
             context: fields.optional("context", Field::count),
             concurrency: fields.or("concurrency", 32, Field::count),
-            timeout: fields.or("timeout", Duration::from_secs(600), read_duration),
+            timeout: fields.or("timeout", Duration::from_mins(10), read_duration),
             retries: fields.or("retries", 5, |field| field.whole(0, 1000)),
-            hedge: fields.optional("hedge", |field| field.table(ServerHedge::read)),
+            hedge: fields.optional("hedge", |field| field.table(|fields| Some(ServerHedge::read(fields)))),
         };
         fields.close();
         (!server.endpoints.is_empty()).then_some(server)
@@ -287,7 +287,7 @@ impl Server {
 }
 
 impl ServerHedge {
-    fn read(fields: Fields<'_>) -> Option<Self> {
+    fn read(fields: Fields<'_>) -> Self {
         let hedge = Self {
             percentile: fields
                 .or("percentile", 0.95, |field| field.number("a number above 0 and below 1", |x| x > 0.0 && x < 1.0)),
@@ -295,7 +295,7 @@ impl ServerHedge {
             scope: fields.or("scope", ServerHedgeScope::Scores, Field::word),
         };
         fields.close();
-        Some(hedge)
+        hedge
     }
 }
 

@@ -39,7 +39,7 @@ fn a_server_is_read_with_its_defaults() {
     let ModelSource::Served { server, tokenizer } = plain else { panic!("expected a served model") };
     assert_eq!(tokenizer, TokenizerSource::Path("tokenizers/qwq".into()));
     assert_eq!((server.model, server.dialect, server.api_key_env, server.context), (None, None, None, None));
-    assert_eq!((server.concurrency, server.timeout, server.retries), (32, Duration::from_secs(600), 5));
+    assert_eq!((server.concurrency, server.timeout, server.retries), (32, Duration::from_mins(10), 5));
     assert_eq!(server.hedge, None);
 
     let full = source(
@@ -60,7 +60,7 @@ hedge = { percentile = 0.9, least = "250ms", scope = "everything" }"#,
     assert!(matches!(tokenizer, TokenizerSource::Hub { .. }));
     assert_eq!(server.dialect, Some(ServerDialect::LlamaCpp));
     assert_eq!(server.api_key_env.as_deref(), Some("QWQ_KEY"));
-    assert_eq!((server.timeout, server.retries, server.context), (Duration::from_secs(1800), 9, Some(32768)));
+    assert_eq!((server.timeout, server.retries, server.context), (Duration::from_mins(30), 9, Some(32768)));
     let hedge = server.hedge.unwrap();
     assert_eq!((hedge.percentile, hedge.least), (0.9, Duration::from_millis(250)));
     assert_eq!(hedge.scope, ServerHedgeScope::Everything);

@@ -294,7 +294,7 @@ impl TestServer {
                 let state = state.clone();
                 let serve = move || {
                     // A client that goes away is no fault of the server's.
-                    let _: io::Result<()> = connection::serve(stream, &state);
+                    let _: io::Result<()> = connection::serve(&stream, &state);
                 };
                 std::thread::Builder::new().stack_size(256 << 10).spawn(serve).expect("a thread for a connection");
             }

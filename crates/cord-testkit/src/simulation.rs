@@ -16,8 +16,9 @@ use cord_core::{
 use futures::channel::oneshot;
 use futures::task::noop_waker_ref;
 
-use crate::cache::{PrefixCache, blocks, whole_blocks};
-use crate::server::{Busy, Job, Server, Speed};
+use self::cache::{PrefixCache, blocks, whole_blocks};
+pub use self::server::{Busy, Speed};
+use self::server::{Job, Server};
 
 /// Virtual time with servers in it.
 ///

@@ -55,15 +55,12 @@ impl ByteVocabulary {
             let longest = (0..self.longer)
                 .filter(|more| rest.starts_with(MORE[*more].0.as_bytes()))
                 .max_by_key(|more| MORE[*more].0.len());
-            match longest {
-                Some(more) => {
-                    ids.push(256 + more as u32);
-                    rest = &rest[MORE[more].0.len()..];
-                }
-                None => {
-                    ids.push(u32::from(*byte));
-                    rest = after;
-                }
+            if let Some(more) = longest {
+                ids.push(256 + more as u32);
+                rest = &rest[MORE[more].0.len()..];
+            } else {
+                ids.push(u32::from(*byte));
+                rest = after;
             }
         }
         ids

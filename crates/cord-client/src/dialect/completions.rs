@@ -130,6 +130,7 @@ impl Usage {
 
 /// OpenAI's log-probabilities of a completion: one entry a token.
 #[derive(Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the server's own names")]
 pub(super) struct Logprobs {
     pub(super) tokens: Vec<String>,
     pub(super) token_logprobs: Vec<RawLogprob>,

@@ -16,6 +16,7 @@ const BIAS: f64 = 10_000.0;
 
 /// llama-server samples with top-k 40, top-p 0.95 and min-p 0.05 unless told otherwise.
 #[derive(Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "the server's own fields")]
 struct Request<'a> {
     prompt: &'a [u32],
     n_predict: u32,
@@ -48,6 +49,7 @@ struct Request<'a> {
 }
 
 #[derive(Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the server's own names")]
 struct Completion {
     content: String,
     /// The drawn tokens, the end of the turn and those of a trimmed stop string included.

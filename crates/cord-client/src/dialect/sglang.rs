@@ -26,6 +26,7 @@ struct Request<'a> {
 }
 
 #[derive(Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "the server's own fields")]
 struct Params<'a> {
     max_new_tokens: u32,
     temperature: f64,

@@ -18,6 +18,7 @@ const MOST_IDS: usize = 20;
 
 /// Every field that decides what is drawn is always sent: a model's `generation_config.json` changes vLLM's own defaults.
 #[derive(Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "the server's own fields")]
 struct Request<'a> {
     model: &'a str,
     prompt: Prompt<'a>,

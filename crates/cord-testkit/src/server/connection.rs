@@ -15,7 +15,7 @@ struct Request {
     authorization: Option<String>,
 }
 
-pub(super) fn serve(stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
+pub(super) fn serve(stream: &TcpStream, state: &Mutex<State>) -> io::Result<()> {
     stream.set_nodelay(true)?;
     {
         let mut state = lock(state);
@@ -25,7 +25,7 @@ pub(super) fn serve(stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     while let Some(request) = read_request(&mut reader)? {
         lock(state).at_once += 1;
-        let kept = respond(&stream, state, &request);
+        let kept = respond(stream, state, &request);
         lock(state).at_once -= 1;
         if !kept? {
             break;
@@ -113,9 +113,7 @@ fn respond(mut stream: &TcpStream, state: &Mutex<State>, request: &Request) -> i
     let text = text.unwrap_or_else(|| value.to_string());
     let mut head =
         format!("HTTP/1.1 {status} Told\r\nContent-Type: application/json\r\nContent-Length: {}\r\n", text.len());
-    for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
+    head.extend(headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")));
     head.push_str("\r\n");
     match fault {
         Some(Fault::BreakOff) => {

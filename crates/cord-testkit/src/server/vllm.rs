@@ -44,7 +44,7 @@ pub(super) enum End {
 }
 
 /// A drawn text with its end.
-pub(super) struct Text {
+pub(super) struct Written {
     pub(super) ids: Vec<u32>,
     pub(super) text: String,
     pub(super) end: End,
@@ -59,14 +59,14 @@ pub(super) fn write(
     ends: &[u32],
     budget: usize,
     specials: Specials,
-) -> Text {
+) -> Written {
     if served.canned {
         let mut ids = served.vocabulary().encode("a canned step");
         if let Some((forced, _)) = rules.bias.first() {
             ids = vec![*forced];
         }
         ids.truncate(budget);
-        return Text { text: served.vocabulary().decode(&ids, specials), ids, end: End::Length };
+        return Written { text: served.vocabulary().decode(&ids, specials), ids, end: End::Length };
     }
     let vocabulary = ByteVocabulary::new();
     let stopped = |ids: &[u32]| {
@@ -79,15 +79,15 @@ pub(super) fn write(
     let last = ids.last().copied().unwrap_or_default();
     if ends.contains(&last) {
         let text = vocabulary.decode(&ids[..ids.len() - 1], specials);
-        return Text { text, ids, end: End::Token(last) };
+        return Written { text, ids, end: End::Token(last) };
     }
     match stopped(&ids) {
         Some((at, stop)) => {
             let mut text = vocabulary.decode(&ids, specials);
             text.truncate(at);
-            Text { ids, text, end: End::Stop(stop) }
+            Written { ids, text, end: End::Stop(stop) }
         }
-        None => Text { text: vocabulary.decode(&ids, specials), ids, end: End::Length },
+        None => Written { text: vocabulary.decode(&ids, specials), ids, end: End::Length },
     }
 }
 
@@ -199,7 +199,7 @@ fn completions(served: &Served, body: &Value) -> Result<Answer, Answer> {
     ))
 }
 
-fn choice(served: &Served, body: &Value, index: usize, prompt: &[u32], rules: &Rules, written: &Text) -> Value {
+fn choice(served: &Served, body: &Value, index: usize, prompt: &[u32], rules: &Rules, written: &Written) -> Value {
     let (finish, reason) = match &written.end {
         End::Token(ByteVocabulary::END) => ("stop", Value::Null),
         End::Token(id) => ("stop", json!(id)),
