@@ -7,7 +7,7 @@ use num_traits::{One, Zero};
 use serde::{Deserialize, Serialize};
 
 use crate::equality::Ground;
-use crate::evaluation::{agree, constant_ratio, real_value};
+use crate::evaluation::{agree, real_value};
 use crate::expression::Expression;
 use crate::fuel::{Fuel, OutOfFuel};
 use crate::normal::{self, normal};
@@ -15,15 +15,15 @@ use crate::rational::{Rational, integer, same_number};
 use crate::real::Real;
 use crate::region::{Cut, is_region, region};
 use crate::unit;
-use crate::value::{Brackets, Comparison, Joint, Measure, Quantity, Value};
+use crate::value::{Brackets, Joint, Measure, Quantity, Value};
 use crate::words;
 
 /// Does the order of a list without brackets count?
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ListOrder {
-    /// Where all items are whole numbers without a sign it counts: such a list is a sequence (`7, 9, 3`). Any other
-    /// is a row of solutions, whose order is of no account (`1, -2`), as is that of items joined by `and` or `or`.
+    /// Where all items are whole numbers without a sign, or all are words, it counts: such a list is a sequence
+    /// (`7, 9, 3`, a ranking). Any other is a row of solutions, whose order is of no account (`1, -2`), as is that of items joined by `and` or `or`.
     #[default]
     Guessed,
     /// It always counts.
@@ -46,7 +46,7 @@ pub(crate) enum Decision {
 }
 
 /// `Ok(None)`: not equal.
-type Same = Result<Option<Ground>, OutOfFuel>;
+pub(crate) type Same = Result<Option<Ground>, OutOfFuel>;
 
 /// Deeper comparisons end as out of fuel; values are no deeper than what is read.
 const MAX_DEPTH: u32 = 120;
@@ -173,11 +173,13 @@ impl Comparer<'_> {
             }
             (Measure::None, Measure::Percent) => {
                 let exact = self.same_expression(&gold.number, &scaled(&given.number, percent()))?;
-                if exact.is_some() {
-                    Ok(exact)
-                } else {
-                    Ok(doubted(self.same_expression(&gold.number, &given.number)?))
+                // `0.5` and `0.5\%` are a hundredfold apart; `18` may ask for percents.
+                let part =
+                    matches!(&gold.number, Expression::Number(n) if n.numer().magnitude() < n.denom().magnitude());
+                if exact.is_some() || part {
+                    return Ok(exact);
                 }
+                Ok(doubted(self.same_expression(&gold.number, &given.number)?))
             }
             (Measure::Degrees, Measure::None) => {
                 let bare = self.same_expression(&gold.number, &given.number)?;
@@ -234,7 +236,7 @@ impl Comparer<'_> {
         Ok((off.compare(&Real::rational(&half)) != Ordering::Greater).then_some(Ground::Rounding))
     }
 
-    fn same_items(&mut self, a: &[Value], b: &[Value], depth: u32) -> Same {
+    pub(crate) fn same_items(&mut self, a: &[Value], b: &[Value], depth: u32) -> Same {
         if a.len() != b.len() {
             return Ok(None);
         }
@@ -303,12 +305,31 @@ impl Comparer<'_> {
         let free = match self.order {
             ListOrder::Counts => false,
             ListOrder::Free => true,
-            ListOrder::Guessed => joined || !items.iter().all(is_natural),
+            ListOrder::Guessed => joined || !(items.iter().all(is_natural) || items.iter().all(is_text)),
         };
         if !bare || !free {
             return Ok(None);
         }
-        Ok(doubted(self.same_set(items, others, depth)?))
+        self.same_in_any_order(items, others, depth)
+    }
+
+    /// Each item of one answered by an item of the other, each used once: `1, 1, 2` is not `1, 2, 2`.
+    fn same_in_any_order(&mut self, gold: &[Value], given: &[Value], depth: u32) -> Same {
+        let mut left: Vec<&Value> = given.iter().collect();
+        for expected in gold {
+            let mut found = None;
+            for (place, item) in left.iter().enumerate() {
+                if self.same(expected, item, depth)?.is_some() {
+                    found = Some(place);
+                    break;
+                }
+            }
+            match found {
+                Some(place) => left.swap_remove(place),
+                None => return Ok(None),
+            };
+        }
+        Ok(left.is_empty().then_some(Ground::Convention))
     }
 
     fn same_matrix(&mut self, a: &[Vec<Expression>], b: &[Vec<Expression>]) -> Same {
@@ -384,79 +405,6 @@ impl Comparer<'_> {
         Ok(Decision::Equal(worst))
     }
 
-    fn same_relation(&mut self, gold: &Value, given: &Value, depth: u32) -> Same {
-        let (of_gold, of_given) = (Named::of(gold), Named::of(given));
-        if let (Some(a), Some(b)) = (&of_gold, &of_given) {
-            let named_apart = matches!((a.name, b.name), (Some(a), Some(b)) if a != b);
-            if !named_apart && self.chain_holds(b, depth)? {
-                for expected in &a.values {
-                    for found in &b.values {
-                        if let Some(ground) = self.same(expected, found, depth)? {
-                            let bare = a.name.is_some() != b.name.is_some();
-                            return Ok(Some(if bare { Ground::Convention } else { ground }));
-                        }
-                    }
-                }
-            }
-        }
-        let (Value::Relation { sides: a, comparisons: of_a }, Value::Relation { sides: b, comparisons: of_b }) =
-            (gold, given)
-        else {
-            return Ok(None);
-        };
-        if let ([left, right], [comparison], [others_left, others_right], [others]) =
-            (a.as_slice(), of_a.as_slice(), b.as_slice(), of_b.as_slice())
-        {
-            let formulas = (left.formula(), right.formula(), others_left.formula(), others_right.formula());
-            let (Some(left), Some(right), Some(others_left), Some(others_right)) = formulas else { return Ok(None) };
-            let one = left.clone().minus(right.clone());
-            let other = others_left.clone().minus(others_right.clone());
-            return self.proportional(&one, *comparison, &other, *others);
-        }
-        if of_a == of_b {
-            return self.same_items(a, b, depth);
-        }
-        let flipped: Vec<Comparison> = of_b.iter().rev().map(|c| c.flipped()).collect();
-        if *of_a == flipped {
-            let reversed: Vec<Value> = b.iter().rev().cloned().collect();
-            return self.same_items(a, &reversed, depth);
-        }
-        Ok(None)
-    }
-
-    /// Do the equations of a response's chain hold? `2 = 3` must not pass for either.
-    fn chain_holds(&mut self, chain: &Named<'_>, depth: u32) -> Result<bool, OutOfFuel> {
-        for (pair, comparison) in chain.values.windows(2).zip(&chain.comparisons) {
-            if *comparison == Comparison::Equal && self.same(pair[0], pair[1], depth)?.is_none() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// `one ≶ 0` and `other ≶ 0`: equal up to a constant factor, positive where they order.
-    fn proportional(&mut self, one: &Expression, a: Comparison, other: &Expression, b: Comparison) -> Same {
-        let is_order = |c: Comparison| c.flipped() != c;
-        let flips = if a == b {
-            false
-        } else if a == b.flipped() {
-            true
-        } else {
-            return Ok(None);
-        };
-        let fits = |positive: bool| !is_order(a) || positive != flips;
-        if let (Some(left), Some(right)) = (normal(one, self.fuel)?, normal(other, self.fuel)?) {
-            if is_order(a) && (left.below.len() > 1 || right.below.len() > 1) {
-                return Ok(None);
-            }
-            if let Some(ratio) = normal::ratio(&left.above, &right.above, self.fuel)? {
-                return Ok(fits(num_traits::Signed::is_positive(&ratio)).then_some(Ground::Exact));
-            }
-        }
-        let positive = constant_ratio(one, other, self.fuel)?;
-        Ok(positive.filter(|positive| fits(*positive)).map(|_| Ground::Numeric))
-    }
-
     fn same_text(&mut self, a: &[crate::token::Token], b: &[crate::token::Token]) -> Same {
         self.fuel.spend((a.len() + b.len()) as u64)?;
         if crate::token::same_spelling(a, b) {
@@ -487,46 +435,6 @@ impl Comparer<'_> {
     }
 }
 
-/// A value that a chain of equations gives, with the name it is given to.
-struct Named<'a> {
-    name: Option<&'a str>,
-    values: Vec<&'a Value>,
-    /// One fewer than values.
-    comparisons: Vec<Comparison>,
-}
-
-impl<'a> Named<'a> {
-    /// Nothing where the value is a relation of another kind, such as `x + y = 5`.
-    fn of(value: &'a Value) -> Option<Self> {
-        let Value::Relation { sides, comparisons } = value else {
-            return Some(Self { name: None, values: vec![value], comparisons: Vec::new() });
-        };
-        if !comparisons.iter().all(|c| matches!(c, Comparison::Equal | Comparison::Approximate)) {
-            return None;
-        }
-        let is_closed = |value: &Value| match value {
-            Value::Quantity(quantity) => quantity.number.is_constant(),
-            Value::Ratio(terms) => terms.iter().all(Expression::is_constant),
-            _ => false,
-        };
-        if sides.iter().all(is_closed) && sides[0].name().is_none() {
-            return Some(Self { name: None, values: sides.iter().collect(), comparisons: comparisons.clone() });
-        }
-        // `x = 5`, and `5 = x`.
-        let (name, values, comparisons) = match (sides.first()?.name(), sides.last()?.name()) {
-            (Some(name), _) => (name, &sides[1..], &comparisons[1..]),
-            (None, Some(name)) => (name, &sides[..sides.len() - 1], &comparisons[..comparisons.len() - 1]),
-            (None, None) => return None,
-        };
-        // `x = x^2` names nothing.
-        let mentions = |value: &Value| value.formula().is_some_and(|formula| formula.variables().contains(&name));
-        if values.iter().any(mentions) {
-            return None;
-        }
-        Some(Self { name: Some(name), values: values.iter().collect(), comparisons: comparisons.to_vec() })
-    }
-}
-
 /// An equality that a convention is needed for.
 fn doubted(ground: Option<Ground>) -> Option<Ground> {
     ground.map(|_| Ground::Convention)
@@ -538,4 +446,8 @@ fn is_natural(value: &Value) -> bool {
         Some(Expression::Number(number)) => number.is_integer() && number.numer().sign() != num_bigint::Sign::Minus,
         _ => false,
     }
+}
+
+fn is_text(value: &Value) -> bool {
+    matches!(value, Value::Text(_))
 }

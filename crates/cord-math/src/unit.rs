@@ -143,7 +143,11 @@ pub(crate) fn parse(tokens: &[Token]) -> Option<Unit> {
                 }
                 continue;
             }
-            "of" | "the" | "a" | "an" | "each" | "total" | "in" if word != "in" || tokens.len() > 1 => continue,
+            // An ordinal's ending.
+            "st" | "nd" | "rd" | "th" => return None,
+            "of" | "the" | "a" | "an" | "each" | "total" => continue,
+            // `dollars in all`; before no word it is an inch.
+            "in" if matches!(tokens.get(at), Some(Token::Word(_))) => continue,
             _ => {}
         }
         let mut power = prefix;
