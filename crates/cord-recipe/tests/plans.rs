@@ -250,7 +250,20 @@ fn settings_that_were_added_rename_no_stage() {
     let keys: Vec<String> = (plan.of_kind(Generate).chain(plan.of_kind(Train)))
         .map(|stage| format!("{} {}", stage.key.short(), stage.label()))
         .collect();
-    insta::assert_snapshot!(keys.join("\n"), @r"");
+    insta::assert_snapshot!(keys.join("\n"), @r"
+        f0589ef17268 generate cord, seed 17
+        44c4343b185f generate cord, seed 18
+        ea62f4fd1f24 generate curation, seed 17
+        ab9a5477a7ec generate curation, seed 18
+        b4b6bb71017e generate best-single, seed 17
+        5fc93bd19ca2 generate best-single, seed 18
+        291896787def train cord, seed 17
+        8a30668ae430 train cord, seed 18
+        3827782d77cb train curation, seed 17
+        190be93e79cd train curation, seed 18
+        c36bbb6142ff train best-single, seed 17
+        750b4073e167 train best-single, seed 18
+        ");
 }
 
 #[test]
