@@ -1,15 +1,13 @@
 //! `[generate]`: how trajectories are made.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::arm::ModelNames;
 use crate::fault::FaultKind;
 use crate::reader::{Field, Fields, Word};
+use crate::scorer::Scorer;
+use crate::search::Search;
 use crate::tree::Value;
-
-/// The text between a step and the gold answer when a candidate is scored: it closes the reasoning and opens
-/// the answer. The paper leaves it open.
-pub const DEFAULT_CUE: &str = "</think>\nThe final answer is \\boxed{";
 
 /// The user's message where a recipe gives none: `step-wise.v1`, which asks for `### Step n.` headers inside the
 /// reasoning and a boxed answer. `{question}` stands for the problem.
@@ -35,111 +33,92 @@ pub struct GenerateSettings {
     pub budget: Budget,
     /// Which final trajectories are trained on.
     pub keep: Keep,
+    /// Which teachers are asked; all, every time, where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adaptive: Option<Adaptive>,
 }
 
-/// How reasoning is cut into steps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+/// How reasoning is cut into steps. A recipe gives the word, or a table with the word as its `kind`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Segmenter {
     /// At the `### Step` headers that the prompt asks for.
     PromptGuided,
-}
-
-impl Word for Segmenter {
-    const WORDS: &'static [(&'static str, Self)] = &[("prompt-guided", Self::PromptGuided)];
-}
-
-/// How sibling candidates are judged.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
-pub enum Scorer {
-    /// How predictable the gold answer becomes to a meta-prover: the paper's criterion.
-    PredictivePerplexity {
-        /// The meta-prover's name.
-        model: String,
-        /// The text between the step and the answer.
-        cue: String,
+    /// At blank lines.
+    LineBreak,
+    /// Before lines that open with a cue word, such as "Wait".
+    Prefix {
+        /// Which cue words.
+        cues: Cues,
     },
+    /// After so many tokens.
+    FixedLength {
+        /// The number of tokens.
+        tokens: u32,
+    },
+}
+
+/// The tokens of a fixed-length step where a recipe gives none.
+pub const DEFAULT_STEP_TOKENS: u32 = 128;
+
+impl Serialize for Segmenter {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // A word where there is nothing else to say, so that what was named before there were tables keeps its name.
+        #[derive(Serialize)]
+        #[serde(tag = "kind", rename_all = "kebab-case")]
+        enum Table {
+            Prefix { cues: Cues },
+            FixedLength { tokens: u32 },
+        }
+        match *self {
+            Self::PromptGuided => serializer.serialize_str("prompt-guided"),
+            Self::LineBreak => serializer.serialize_str("line-break"),
+            Self::Prefix { cues } => Table::Prefix { cues }.serialize(serializer),
+            Self::FixedLength { tokens } => Table::FixedLength { tokens }.serialize(serializer),
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
-enum ScorerKind {
-    PredictivePerplexity,
+enum SegmenterKind {
+    PromptGuided,
+    LineBreak,
+    Prefix,
+    FixedLength,
 }
 
-impl Word for ScorerKind {
-    const WORDS: &'static [(&'static str, Self)] = &[("predictive-perplexity", Self::PredictivePerplexity)];
+impl Word for SegmenterKind {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("prompt-guided", Self::PromptGuided),
+        ("line-break", Self::LineBreak),
+        ("prefix", Self::Prefix),
+        ("fixed-length", Self::FixedLength),
+    ];
 }
 
-/// How trajectories are found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
-pub enum Search {
-    /// Step-level beam search over all teachers: CoRD.
-    Beam {
-        /// How many partial trajectories are kept; 1 is greedy.
-        width: u32,
-        /// How many continuations each teacher proposes for each of them.
-        proposals: u32,
-        /// What becomes of finished trajectories while others go on.
-        finished: Finished,
-        /// Who writes the answer.
-        answer_by: AnswerBy,
-        /// How many final trajectories are returned, best first.
-        select: u32,
-    },
-    /// Whole trajectories, the teachers in turn; the best are kept.
-    Curation {
-        /// How many are written.
-        trajectories: u32,
-        /// How many are returned, best first.
-        select: u32,
-    },
-    /// Whole trajectories by one teacher.
-    Single {
-        /// The teacher's name.
-        teacher: String,
-        /// How many are written.
-        trajectories: u32,
-        /// How many are returned, best first.
-        select: u32,
-    },
-}
-
-#[derive(Clone, Copy)]
-enum SearchKind {
-    Beam,
-    Curation,
-    Single,
-}
-
-impl Word for SearchKind {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("beam", Self::Beam), ("curation", Self::Curation), ("single", Self::Single)];
-}
-
-/// What becomes of finished trajectories while others go on. The paper leaves it open.
+/// A version of the list of cue words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Cues {
+    /// The first.
+    #[serde(rename = "cues.v1")]
+    V1,
+}
+
+impl Word for Cues {
+    const WORDS: &'static [(&'static str, Self)] = &[("cues.v1", Self::V1)];
+}
+
+/// Which teachers a beam asks: learnt from which proposals survive in a warm-up set of problems.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Finished {
-    /// They hold their place by their score, or lose it.
-    Compete,
-}
-
-impl Word for Finished {
-    const WORDS: &'static [(&'static str, Self)] = &[("compete", Self::Compete)];
-}
-
-/// Who writes the answer after the reasoning block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum AnswerBy {
-    /// The teacher that wrote the last step.
-    LastWriter,
-}
-
-impl Word for AnswerBy {
-    const WORDS: &'static [(&'static str, Self)] = &[("last-writer", Self::LastWriter)];
+pub struct Adaptive {
+    /// How many problems are searched with all teachers first.
+    pub warm_up: u32,
+    /// Into how many phases a trajectory is divided.
+    pub phases: u32,
+    /// How many teachers each beam asks at each step after the warm-up.
+    pub ask: u32,
+    /// The least share of the questions that a teacher is asked.
+    pub floor: f64,
 }
 
 /// How much may be written, in tokens of the teacher that writes.
@@ -166,11 +145,13 @@ pub enum Keep {
     All,
     /// Complete ones whose answer equals the gold answer.
     Correct,
+    /// Those that closed their reasoning, with truncated answers too.
+    Closed,
 }
 
 impl Word for Keep {
     const WORDS: &'static [(&'static str, Self)] =
-        &[("complete", Self::Complete), ("all", Self::All), ("correct", Self::Correct)];
+        &[("complete", Self::Complete), ("all", Self::All), ("correct", Self::Correct), ("closed", Self::Closed)];
 }
 
 impl GenerateSettings {
@@ -180,71 +161,76 @@ impl GenerateSettings {
             field.list("models", |item| weighted_model_name(item, models)).map(|_| names)
         });
         let prompt = fields.or("prompt", default_prompt().to_owned(), read_prompt);
-        let segmenter = fields.or("segmenter", Segmenter::PromptGuided, Field::word);
+        let segmenter = fields.or("segmenter", Segmenter::PromptGuided, Segmenter::read);
         let scorer = fields.optional("scorer", |field| field.table(|fields| Scorer::read(fields, models)));
         let search = fields.need("search", "a table with its `kind`", |field| {
-            field.table(|fields| Search::read(fields, teachers.as_deref()))
+            field.table(|fields| Search::read(fields, teachers.as_deref(), models))
         });
         let budget = fields.or("budget", Budget::default(), |field| field.table(|fields| Some(Budget::read(fields))));
+        if let Segmenter::FixedLength { tokens } = segmenter
+            && tokens > budget.step
+        {
+            let key = fields.path("segmenter.tokens");
+            let expected = format!("at most `budget.step` = {}", budget.step);
+            fields.fault_at("segmenter", FaultKind::OutOfRange { key, expected, given: tokens.to_string() });
+        }
+        let adaptive = fields.optional("adaptive", |field| {
+            let most = teachers.as_ref().map_or(u32::MAX, |teachers| teachers.len() as u32);
+            field.table(|fields| Some(Adaptive::read(fields, most)))
+        });
+        if adaptive.is_some() && !matches!(search, Some(Search::Beam { .. }) | None) {
+            let kind = FaultKind::Conflict {
+                expected: format!("a beam search beside `{}`", fields.path("adaptive")),
+                given: "another one".to_owned(),
+                hint: "remove `adaptive`: only beam search chooses among teachers".to_owned(),
+            };
+            fields.fault_at("adaptive", kind);
+        }
         let keep = fields.or("keep", Keep::Complete, Field::word);
         let lone = matches!(search, Some(Search::Single { trajectories: 1, .. }) | None);
         if !fields.has("scorer") && !lone {
             fields.missing("scorer", "a table with its `kind`, to choose among candidates by,");
         }
         fields.close();
-        Some(Self { teachers: teachers?, prompt, segmenter, scorer, search: search?, budget, keep })
+        Some(Self { teachers: teachers?, prompt, segmenter, scorer, search: search?, budget, keep, adaptive })
     }
 }
 
-impl Scorer {
-    fn read(fields: Fields<'_>, models: &ModelNames) -> Option<Self> {
-        let kind = fields.need("kind", "the kind of scorer", Field::word::<ScorerKind>);
-        // Without a kind no other key can be judged.
-        let ScorerKind::PredictivePerplexity = kind?;
-        let model = fields.need("model", "the model that judges", |field| weighted_model_name(field, models));
-        let cue = fields.or("cue", DEFAULT_CUE.to_owned(), Field::text);
-        fields.close();
-        Some(Self::PredictivePerplexity { model: model?, cue })
-    }
-}
-
-impl Search {
-    fn read(fields: Fields<'_>, teachers: Option<&[String]>) -> Option<Self> {
-        let kind = fields.need("kind", "the kind of search", Field::word::<SearchKind>);
-        let select = |most: u32, of: &str| {
-            fields.or("select", 1, |field| {
-                let given = field.count()?;
-                if given > most {
-                    return field.out_of_range(&format!("at most `{of}` = {most}"), &given);
+impl Segmenter {
+    fn read(field: &Field<'_>) -> Option<Self> {
+        if !matches!(field.node.value, Value::Table(_)) {
+            return field.word().map(|kind| match kind {
+                SegmenterKind::PromptGuided => Self::PromptGuided,
+                SegmenterKind::LineBreak => Self::LineBreak,
+                SegmenterKind::Prefix => Self::Prefix { cues: Cues::V1 },
+                SegmenterKind::FixedLength => Self::FixedLength { tokens: DEFAULT_STEP_TOKENS },
+            });
+        }
+        field.table(|fields| {
+            let kind = fields.need("kind", "the kind of segmenter", Field::word);
+            let segmenter = match kind? {
+                SegmenterKind::PromptGuided => Self::PromptGuided,
+                SegmenterKind::LineBreak => Self::LineBreak,
+                SegmenterKind::Prefix => Self::Prefix { cues: fields.or("cues", Cues::V1, Field::word) },
+                SegmenterKind::FixedLength => {
+                    Self::FixedLength { tokens: fields.or("tokens", DEFAULT_STEP_TOKENS, Field::count) }
                 }
-                Some(given)
-            })
-        };
-        let search = match kind? {
-            SearchKind::Beam => {
-                let width = fields.or("width", 4, Field::count);
-                let proposals = fields.or("proposals", 1, Field::count);
-                let finished = fields.or("finished", Finished::Compete, Field::word);
-                let answer_by = fields.or("answer-by", AnswerBy::LastWriter, Field::word);
-                Some(Self::Beam { width, proposals, finished, answer_by, select: select(width, "width") })
-            }
-            SearchKind::Curation => {
-                let trajectories = fields.or("trajectories", 4, Field::count);
-                Some(Self::Curation { trajectories, select: select(trajectories, "trajectories") })
-            }
-            SearchKind::Single => {
-                // Where the teachers have faults of their own, any name may be one of them.
-                let teacher = fields.need("teacher", "one of the teachers", |field| match teachers {
-                    Some(teachers) => name_among(field, "one of the teachers", teachers),
-                    None => field.name(),
-                });
-                let trajectories = fields.or("trajectories", 1, Field::count);
-                let select = select(trajectories, "trajectories");
-                teacher.map(|teacher| Self::Single { teacher, trajectories, select })
-            }
-        };
+            };
+            fields.close();
+            Some(segmenter)
+        })
+    }
+}
+
+impl Adaptive {
+    fn read(fields: Fields<'_>, teachers: u32) -> Self {
+        let (warm_up, phases) = (fields.or("warm-up", 32, Field::count), fields.or("phases", 3, Field::count));
+        let ask = fields.or("ask", 2.min(teachers), |field| field.whole(1, i64::from(teachers)));
+        let most = 1.0 / f64::from(teachers);
+        let expected = format!("a number from 0 to 1/{teachers}, the teachers' even share,");
+        let floor = fields.or("floor", most.min(0.1), |field| field.number(&expected, |n| (0.0..=most).contains(&n)));
         fields.close();
-        search
+        Self { warm_up, phases, ask, floor }
     }
 }
 
@@ -283,7 +269,7 @@ pub(crate) fn weighted_model_name(field: &Field<'_>, models: &ModelNames) -> Opt
     name_among(field, what, &models.with_weights)
 }
 
-fn name_among(field: &Field<'_>, what: &'static str, defined: &[String]) -> Option<String> {
+pub(crate) fn name_among(field: &Field<'_>, what: &'static str, defined: &[String]) -> Option<String> {
     let name = field.name()?;
     if defined.contains(&name) {
         return Some(name);

@@ -9,12 +9,11 @@ use cord_core::Digest;
 use serde_json::{Value, json};
 
 use crate::datasets::DataSource;
-use crate::generate::{Budget, Search};
+use crate::generate::Budget;
 use crate::model::ModelSource;
 use crate::plan::Identities;
-use crate::stage::{
-    EvalStage, EvaluatedModel, GenerateStage, Input, ScorerModel, StageKind, StageSettings, TableStage, TrainStage,
-};
+use crate::search::Search;
+use crate::stage::{EvalStage, EvaluatedModel, GenerateStage, Input, StageKind, StageSettings, TableStage, TrainStage};
 use crate::train::TrainData;
 
 /// The key of a stage.
@@ -53,24 +52,29 @@ fn generate(stage: &GenerateStage, known: &Identities) -> Value {
             json!({ "name": teacher.model.name, "model": content, "sampling": teacher.sampling })
         })
         .collect();
-    let scorer = stage.scorer.as_ref().map(|scorer| match scorer {
-        ScorerModel::PredictivePerplexity { model: prover, cue } => {
-            json!({ "kind": "predictive-perplexity", "model": model(&prover.source, known), "cue": cue })
-        }
-    });
+    let scorer = stage.scorer.as_ref().map(|scorer| scorer.map(&|named| model(&named.source, known)));
     let Budget { reasoning, answer, step, steps } = stage.budget;
     let budget = match stage.search {
-        Search::Beam { .. } => json!({ "reasoning": reasoning, "answer": answer, "step": step, "steps": steps }),
-        Search::Curation { .. } | Search::Single { .. } => json!({ "reasoning": reasoning, "answer": answer }),
+        Search::Beam { .. } | Search::Mcts { .. } => {
+            json!({ "reasoning": reasoning, "answer": answer, "step": step, "steps": steps })
+        }
+        Search::Curation { .. } | Search::Single { .. } | Search::Integration { .. } => {
+            json!({ "reasoning": reasoning, "answer": answer })
+        }
     };
-    json!({
+    let mut matter = json!({
         "teachers": teachers,
         "prompt": stage.prompt,
         "segmenter": stage.segmenter,
         "scorer": scorer,
         "search": stage.search,
         "budget": budget,
-    })
+    });
+    // Only where it is: a stage without it keeps the key that it had before there was a choice.
+    if let Some(adaptive) = stage.adaptive {
+        matter["adaptive"] = json!(adaptive);
+    }
+    matter
 }
 
 fn train(stage: &TrainStage, known: &Identities) -> Value {

@@ -31,6 +31,8 @@ mod reader;
 mod recipe;
 mod render;
 mod run;
+mod scorer;
+mod search;
 mod stage;
 mod table;
 mod train;
@@ -40,14 +42,17 @@ pub use arm::Arm;
 pub use datasets::{DataSource, ProblemSettings};
 pub use eval::EvalSettings;
 pub use fault::{Fault, FaultKind, Faults, RecipeError};
-pub use generate::{
-    AnswerBy, Budget, DEFAULT_CUE, Finished, GenerateSettings, Keep, Scorer, Search, Segmenter, default_prompt,
-};
+pub use generate::{Adaptive, Budget, Cues, DEFAULT_STEP_TOKENS, GenerateSettings, Keep, Segmenter, default_prompt};
 pub use model::{Model, ModelSource, Scratch};
 pub use place::Location;
 pub use plan::{Identities, Needs, Plan};
 pub use recipe::Recipe;
 pub use run::{Device, RunSettings};
+pub use scorer::{
+    Answer, Combine, DEFAULT_CUE, DEFAULT_VERDICT_TOKENS, JudgmentPrompt, Measured, Normalise, RewardPrompt, Scale,
+    Scorer, Signal,
+};
+pub use search::{AnswerBy, Choose, Finished, IntegrationPrompt, Search, StopRule};
 pub use stage::{
     BenchmarkStage, EvalStage, EvaluatedModel, GenerateStage, Input, NamedModel, ScorerModel, StageKind, StageSettings,
     StageSpec, TableRow, TableStage, Teacher, TrainStage,

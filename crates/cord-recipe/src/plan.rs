@@ -9,10 +9,11 @@ use crate::arm::Arm;
 use crate::datasets::{DataSource, ProblemSettings};
 use crate::eval::EvalSettings;
 use crate::fault::RecipeError;
-use crate::generate::{GenerateSettings, Scorer, Search};
+use crate::generate::GenerateSettings;
 use crate::key;
 use crate::model::{Model, ModelSource};
 use crate::recipe::Recipe;
+use crate::search::Search;
 use crate::stage::{
     BenchmarkStage, EvalStage, EvaluatedModel, GenerateStage, Input, NamedModel, ScorerModel, StageKind, StageSettings,
     StageSpec, TableRow, TableStage, Teacher, TrainStage,
@@ -79,9 +80,7 @@ impl Recipe {
                 StageSettings::Problems(problems) => data(&problems.source),
                 StageSettings::Generate(stage) => {
                     stage.teachers.iter().for_each(|teacher| model(&teacher.model));
-                    if let Some(ScorerModel::PredictivePerplexity { model: prover, .. }) = &stage.scorer {
-                        model(prover);
-                    }
+                    stage.scorer.iter().flat_map(ScorerModel::models).for_each(&mut model);
                 }
                 StageSettings::Train(stage) => {
                     model(&stage.student);
@@ -222,23 +221,24 @@ fn model<'a>(arm: &'a Arm, name: &str) -> &'a Model {
 fn generate_stage(arm: &Arm, settings: &GenerateSettings) -> GenerateStage {
     let writes = |name: &&String| match &settings.search {
         Search::Single { teacher, .. } => *name == teacher,
-        Search::Beam { .. } | Search::Curation { .. } => true,
+        Search::Beam { .. } | Search::Curation { .. } | Search::Mcts { .. } | Search::Integration { .. } => true,
+    };
+    let merges = match &settings.search {
+        Search::Integration { model, .. } => Some(model),
+        _ => None,
     };
     let teacher = |name: &String| {
         let model = model(arm, name);
         Teacher { model: NamedModel::of(name, model), sampling: model.sampling }
     };
     GenerateStage {
-        teachers: settings.teachers.iter().filter(writes).map(teacher).collect(),
+        teachers: settings.teachers.iter().filter(writes).chain(merges).map(teacher).collect(),
         prompt: settings.prompt.clone(),
         segmenter: settings.segmenter,
-        scorer: settings.scorer.as_ref().map(|scorer| match scorer {
-            Scorer::PredictivePerplexity { model: name, cue } => {
-                ScorerModel::PredictivePerplexity { model: NamedModel::of(name, model(arm, name)), cue: cue.clone() }
-            }
-        }),
+        scorer: settings.scorer.as_ref().map(|scorer| scorer.map(&|name| NamedModel::of(name, model(arm, name)))),
         search: settings.search.clone(),
         budget: settings.budget,
+        adaptive: settings.adaptive,
     }
 }
 

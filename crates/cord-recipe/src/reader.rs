@@ -27,6 +27,11 @@ pub(crate) trait Word: Copy + 'static {
     const WORDS: &'static [(&'static str, Self)];
 }
 
+/// A word that stands at its default is not written, so that it renames no stage from before there was a choice.
+pub(crate) fn is_default<T: Word + PartialEq>(value: &T) -> bool {
+    T::WORDS.first().is_some_and(|(_, default)| value == default)
+}
+
 /// A table whose keys are being read.
 pub(crate) struct Fields<'a> {
     reading: &'a Reading<'a>,
@@ -303,7 +308,9 @@ mod tests {
     use serde::Serialize;
 
     use super::*;
-    use crate::generate::{AnswerBy, Finished, Keep, Segmenter};
+    use crate::generate::{Cues, Keep};
+    use crate::scorer::{Combine, JudgmentPrompt, Measured, Normalise, RewardPrompt, Scale};
+    use crate::search::{AnswerBy, Choose, Finished, IntegrationPrompt, StopRule};
     use crate::train::Schedule;
 
     #[test]
@@ -313,7 +320,16 @@ mod tests {
                 assert_eq!(serde_json::to_value(value).unwrap(), *word, "{value:?}");
             }
         }
-        check::<Segmenter>();
+        check::<Cues>();
+        check::<StopRule>();
+        check::<Choose>();
+        check::<IntegrationPrompt>();
+        check::<Combine>();
+        check::<JudgmentPrompt>();
+        check::<Measured>();
+        check::<Normalise>();
+        check::<RewardPrompt>();
+        check::<Scale>();
         check::<Finished>();
         check::<AnswerBy>();
         check::<Keep>();

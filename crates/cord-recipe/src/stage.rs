@@ -4,8 +4,10 @@ use cord_core::{Digest, Sampling};
 use serde::Serialize;
 
 use crate::datasets::{DataSource, ProblemSettings};
-use crate::generate::{Budget, Keep, Search, Segmenter};
+use crate::generate::{Adaptive, Budget, Keep, Segmenter};
 use crate::model::{Model, ModelSource};
+use crate::scorer::Scorer;
+use crate::search::Search;
 use crate::table::TableSettings;
 use crate::train::{Optimiser, TrainData, TrainLength};
 
@@ -140,24 +142,15 @@ pub struct Teacher {
     pub sampling: Sampling,
 }
 
-/// A scorer with its model.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum ScorerModel {
-    /// How predictable the gold answer becomes to a meta-prover.
-    PredictivePerplexity {
-        /// The meta-prover.
-        model: NamedModel,
-        /// The text between the step and the answer.
-        cue: String,
-    },
-}
+/// A scorer with its models.
+pub type ScorerModel = Scorer<NamedModel>;
 
 /// What a generation stage does.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct GenerateStage {
-    /// The teachers that write: of a single-teacher search only that one.
+    /// The teachers that write: of a single-teacher search only that one. Of an integration the model that merges stands
+    /// after them.
     pub teachers: Vec<Teacher>,
     /// The user's message, with `{question}` in place of the problem.
     pub prompt: String,
@@ -169,6 +162,9 @@ pub struct GenerateStage {
     pub search: Search,
     /// How much may be written.
     pub budget: Budget,
+    /// Which teachers are asked; all, every time, where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adaptive: Option<Adaptive>,
 }
 
 /// What a training stage does.

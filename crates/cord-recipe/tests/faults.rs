@@ -134,7 +134,7 @@ benchmarks = []
      14 | teachers = ["addr", "closer", "base", "closer"]
         |                                       ^^^^^^^^
 
-    cord.toml:15:13: expected one of `prompt-guided` as `generate.segmenter`, got `prompt_guided`
+    cord.toml:15:13: expected one of `prompt-guided`, `line-break`, `prefix`, `fixed-length` as `generate.segmenter`, got `prompt_guided`
         |
      15 | segmenter = "prompt_guided"
         |             ^^^^^^^^^^^^^^^
@@ -214,7 +214,7 @@ generate.teachers = []
      75 | [[arms]]
         | ^^^^^^^^
 
-    cord.toml:79:36: expected one of the keys `answer-by`, `finished`, `kind`, `proposals`, `select`, `width` in `generate.search`, got `widht`
+    cord.toml:79:36: expected one of the keys `answer-by`, `finished`, `kind`, `proposals`, `select`, `stop`, `width` in `generate.search`, got `widht`
         |
      79 | generate.search = { kind = "beam", widht = 1 }
         |                                    ^^^^^
@@ -269,7 +269,7 @@ fn overrides_are_named_as_their_place() {
     insta::assert_snapshot!(report(MINI, &overrides), @r#"
     `cord.toml` has 7 faults
 
-    --set generate.serach.width=1: expected one of the keys `budget`, `keep`, `prompt`, `scorer`, `search`, `segmenter`, `teachers` in `generate`, got `serach`
+    --set generate.serach.width=1: expected one of the keys `adaptive`, `budget`, `keep`, `prompt`, `scorer`, `search`, `segmenter`, `teachers` in `generate`, got `serach`
       hint: did you mean `search`?
 
     --set train.learning-rate=fast: expected a number above 0 as `train.learning-rate`, got the text `"fast"`
@@ -434,4 +434,105 @@ proptest! {
         let unknown = |kind: &FaultKind| matches!(kind, FaultKind::UnknownKey { key, .. } if key == "stray");
         prop_assert!(faults.faults.iter().any(|f| unknown(&f.kind) && f.location.line == line + 1), "{faults}");
     }
+}
+
+#[test]
+fn every_setting_of_a_generation_has_its_faults() {
+    let check = |settings: &str, expected: &[&str]| {
+        let text = format!(
+            "name = \"r\"\nseed = 1\nproblems.dataset = \"d\"\nmodels = {{ a.path = \"a\", b.path = \"b\", m.path = \"m\" }}\n\
+             generate.teachers = [\"a\", \"b\"]\n{settings}\n"
+        );
+        let said = report(&text, &[]);
+        let faults: Vec<&str> = said
+            .lines()
+            .filter_map(|line| line.strip_prefix("cord.toml:")?.split_once(": ").map(|(_, fault)| fault))
+            .collect();
+        assert_eq!(faults, expected, "{settings}\n{said}");
+    };
+    let random = "generate.scorer.kind = \"random\"";
+    let beam = "generate.search.kind = \"beam\"";
+    let with = |search: &str| format!("{random}\n{search}");
+    let by = |scorer: &str| format!("{beam}\ngenerate.scorer = {scorer}");
+    check(&with(beam), &[]);
+    check(
+        &with("generate.search = { kind = \"integration\", model = \"a\", merged = 2, select = 3 }"),
+        &[
+            "expected a model that is none of the teachers as `generate.search.model`, got `a`",
+            "expected at most `merged` = 2 as `generate.search.select`, got `3`",
+        ],
+    );
+    check(&with("generate.search = { kind = \"integration\", model = \"m\" }"), &[]);
+    check(
+        &with("generate.search = { kind = \"mcts\", exploration = -1, choose = \"best\", iterations = 0 }"),
+        &[
+            "expected a number of at least 0 as `generate.search.exploration`, got `-1`",
+            "expected one of `most-visited`, `best-scored` as `generate.search.choose`, got `best`",
+            "expected a whole number of at least 1 as `generate.search.iterations`, got `0`",
+        ],
+    );
+    check(
+        &with("generate.search = { kind = \"curation\", trajectories = 2, per-teacher = 2, compute = 0 }"),
+        &[
+            "expected one of `generate.search.trajectories` and `per-teacher`, got both",
+            "expected a whole number of at least 1 as `generate.search.compute`, got `0`",
+        ],
+    );
+    check(
+        &with(&format!(
+            "{beam}\ngenerate.budget.step = 8\ngenerate.segmenter = {{ kind = \"fixed-length\", tokens = 9 }}"
+        )),
+        &["expected at most `budget.step` = 8 as `generate.segmenter.tokens`, got `9`"],
+    );
+    check(
+        &with(&format!("{beam}\ngenerate.segmenter = {{ kind = \"line-break\", cues = \"cues.v0\" }}")),
+        &["expected one of the keys `kind` in `generate.segmenter`, got `cues`"],
+    );
+    check(
+        &with(&format!("{beam}\ngenerate.segmenter = {{ kind = \"prefix\", cues = \"cues.v0\" }}")),
+        &["expected one of `cues.v1` as `generate.segmenter.cues`, got `cues.v0`"],
+    );
+    check(
+        &with(&format!("{beam}\ngenerate.adaptive = {{ ask = 3, floor = 0.6 }}")),
+        &[
+            "expected a whole number from 1 to 2 as `generate.adaptive.ask`, got `3`",
+            "expected a number from 0 to 1/2, the teachers' even share, as `generate.adaptive.floor`, got `0.6`",
+        ],
+    );
+    check(
+        &with("generate.search.kind = \"curation\"\ngenerate.adaptive = {}"),
+        &["expected a beam search beside `generate.adaptive`, got another one"],
+    );
+    check(
+        &by("{ kind = \"ensemble\", models = [\"a\", \"z\"], combine = \"mean\", cap = 0 }"),
+        &[
+            "expected a model that `[models]` defines as `generate.scorer.models`, got `z`",
+            "expected one of `mean-log`, `min`, `agreement` as `generate.scorer.combine`, got `mean`",
+            "expected a whole number of at least 1 as `generate.scorer.cap`, got `0`",
+        ],
+    );
+    check(
+        &by("{ kind = \"judgment\", prompt = \"gold.v2\" }"),
+        &[
+            "expected the model that judges as `generate.scorer.model`, got nothing",
+            "expected one of `gold.v1`, `blind.v1` as `generate.scorer.prompt`, got `gold.v2`",
+        ],
+    );
+    check(
+        &by(
+            "{ kind = \"mixture\", signals = [{ weight = 0, scorer = { kind = \"mixture\", signals = [{ weight = 1, scorer = { kind = \"random\" } }] } }] }",
+        ),
+        &[
+            "expected a number above 0 as `generate.scorer.signals.weight`, got `0`",
+            "expected a signal of one kind as `generate.scorer.signals.scorer`, got a mixture",
+        ],
+    );
+    check(
+        &by("{ kind = \"mixture\", signals = [] }"),
+        &["expected a list of at least one signal as `generate.scorer.signals`, got `[]`"],
+    );
+    check(
+        &by("{ kind = \"random\", seed = 1 }"),
+        &["expected one of the keys `kind` in `generate.scorer`, got `seed`"],
+    );
 }

@@ -240,3 +240,93 @@ proptest! {
         prop_assert_eq!(generate(&width(a)) == generate(&width(b)), a == b);
     }
 }
+
+#[test]
+fn settings_that_were_added_rename_no_stage() {
+    let plan = plan(MINI, &[]);
+    let keys: Vec<String> = (plan.of_kind(Generate).chain(plan.of_kind(Train)))
+        .map(|stage| format!("{} {}", stage.key.short(), stage.label()))
+        .collect();
+    insta::assert_snapshot!(keys.join("\n"), @r"
+        f0589ef17268 generate cord, seed 17
+        44c4343b185f generate cord, seed 18
+        ea62f4fd1f24 generate curation, seed 17
+        ab9a5477a7ec generate curation, seed 18
+        b4b6bb71017e generate best-single, seed 17
+        5fc93bd19ca2 generate best-single, seed 18
+        291896787def train cord, seed 17
+        8a30668ae430 train cord, seed 18
+        3827782d77cb train curation, seed 17
+        190be93e79cd train curation, seed 18
+        c36bbb6142ff train best-single, seed 17
+        750b4073e167 train best-single, seed 18
+        ");
+}
+
+#[test]
+fn a_generation_is_named_by_its_segmenter_scorer_and_search() {
+    let check = |overrides: &[&str]| {
+        let first = |overrides: &[&str]| {
+            let plan = plan(MINI, overrides);
+            plan.of_kind(Generate).find(|stage| stage.arms.contains(&"cord".to_owned())).unwrap().key
+        };
+        assert_ne!(first(&[]), first(overrides), "{overrides:?}");
+        first(overrides)
+    };
+    let perplexity =
+        |more: &str| format!("generate.scorer={{ kind = \"predictive-perplexity\", model = \"closer\"{more} }}");
+    let keys = [
+        check(&["generate.segmenter=line-break"]),
+        check(&["generate.segmenter=prefix"]),
+        check(&["generate.segmenter={ kind = \"fixed-length\", tokens = 16 }"]),
+        check(&["generate.segmenter={ kind = \"fixed-length\", tokens = 17 }"]),
+        check(&["generate.search.finished=set-aside"]),
+        check(&["generate.search.stop=best-finished"]),
+        check(&["generate.search={ kind = \"mcts\" }"]),
+        check(&["generate.search={ kind = \"mcts\", iterations = 9 }"]),
+        check(&["generate.search={ kind = \"curation\", compute = 900 }"]),
+        check(&["generate.search={ kind = \"integration\", model = \"base\" }", "models.base={ path = \"b\" }"]),
+        check(&["arms.cord.generate.adaptive={ ask = 1 }"]),
+        check(&["arms.cord.generate.adaptive={ ask = 2 }"]),
+        check(&[&perplexity(", cap = 3")]),
+        check(&[&perplexity(", normalise = \"sum\"")]),
+        check(&[&perplexity(", forms = \"forms\"")]),
+        check(&["generate.scorer={ kind = \"answer-gain\", model = \"closer\" }"]),
+        check(&["generate.scorer={ kind = \"ensemble\", models = [\"closer\", \"adder\"] }"]),
+        check(&["generate.scorer={ kind = \"judgment\", model = \"closer\" }"]),
+        check(&["generate.scorer={ kind = \"judgment\", model = \"closer\", prompt = \"blind.v1\" }"]),
+        check(&["generate.scorer={ kind = \"judgment\", model = \"adder\" }"]),
+        check(&["generate.scorer={ kind = \"process-reward\", model = \"closer\" }"]),
+        check(&["generate.scorer={ kind = \"process-reward\", model = \"closer\", prompt = \"plus-minus.v1\" }"]),
+        check(&["generate.scorer={ kind = \"random\" }"]),
+        check(&["generate.scorer={ kind = \"max-length\" }"]),
+        check(&["generate.scorer={ kind = \"self-certainty\" }"]),
+    ];
+    assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len());
+    // What is spelt out at its default is the same.
+    let same = plan(MINI, &[&perplexity(", normalise = \"geometric-mean\""), "generate.search.stop=all-finished"]);
+    assert_eq!(shared(&plan(MINI, &[]), &same)[&Generate].0, plan(MINI, &[]).of_kind(Generate).count());
+}
+
+#[test]
+fn every_model_that_judges_or_merges_is_needed() {
+    let recipe = read(
+        MINI,
+        &[
+            "models.base={ path = \"b\" }",
+            "models.judge={ path = \"j\" }",
+            "models.reward={ path = \"r\" }",
+            "arms.cord.generate.search={ kind = \"integration\", model = \"base\" }",
+            "arms.cord.generate.scorer={ kind = \"mixture\", signals = [{ weight = 1, scorer = { kind = \"judgment\", model = \"judge\" } }, { weight = 2, scorer = { kind = \"process-reward\", model = \"reward\" } }] }",
+        ],
+    );
+    let needs = recipe.needs();
+    for path in ["b", "j", "r"] {
+        assert!(needs.models.keys().any(|label| label.ends_with(path)), "{path}: {:?}", needs.models.keys());
+    }
+    let plan = recipe.plan(&identities(&recipe)).unwrap();
+    let stage = plan.of_kind(Generate).find(|stage| stage.arms == ["cord"]).unwrap();
+    let StageSettings::Generate(settings) = &stage.settings else { panic!("expected a generation") };
+    let names: Vec<&str> = settings.teachers.iter().map(|teacher| teacher.model.name.as_str()).collect();
+    assert_eq!(names.last(), Some(&"base"), "the model that merges comes last: {names:?}");
+}

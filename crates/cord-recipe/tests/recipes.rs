@@ -24,7 +24,7 @@ fn mini(overrides: &[&str]) -> Recipe {
 fn width(recipe: &Recipe, arm: &str) -> Option<u32> {
     match recipe.arm(arm)?.generate.as_ref()?.search {
         Search::Beam { width, .. } => Some(width),
-        Search::Curation { .. } | Search::Single { .. } => None,
+        _ => None,
     }
 }
 
@@ -56,7 +56,7 @@ fn arms_are_resolved() {
     assert_eq!(recipe.table.columns[4], truncated);
     // A table that gives its `kind` replaces: nothing of the beam is left in the curation arm.
     let search = &recipe.arm("curation").unwrap().generate.as_ref().unwrap().search;
-    assert_eq!(*search, Search::Curation { trajectories: 4, select: 1 });
+    assert_eq!(*search, Search::Curation { trajectories: 4, select: 1, compute: None });
 }
 
 #[test]
