@@ -10,12 +10,14 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow};
 use cord_core::{Digest, LanguageModel, Message, Opening, Outcome, Problem, Seed, Trajectory, Usage};
 use cord_eval::{Discrimination, PromptTemplate as EvalPrompt, Sample, SampleState};
-use cord_generate::{Generator, Observer, PredictivePerplexity, PromptTemplate, Scorer, SearchResult, Teacher};
+use cord_generate::{
+    Generator, Observer, Policy, PromptTemplate, ScorerSettings, SearchResult, Teacher, run_adaptively,
+};
 use cord_lm::{Dtype, save};
 use cord_math::{DEFAULT_FUEL, Doubt, Start, Verdict, verify};
 use cord_recipe::{
-    EvalStage, EvaluatedModel, GenerateStage, Keep, ProblemSettings, RunSettings, ScorerModel, StageKind, StageSpec,
-    TrainData, TrainLength, TrainStage,
+    EvalStage, EvaluatedModel, GenerateStage, Keep, ProblemSettings, RunSettings, StageKind, StageSpec, TrainData,
+    TrainLength, TrainStage,
 };
 use cord_store::{
     Journal, Journaled, LedgerRow, SampleRow, StageFolder, StageWriter, Store, candidates_to_parquet,
@@ -124,18 +126,31 @@ pub(crate) fn generate(
             Ok(Teacher { name, model: model(&teacher.model)?, sampling: teacher.sampling })
         })
         .collect::<Result<Vec<_>>>()?;
-    let scorer: Arc<dyn Scorer> = match &settings.scorer {
-        Some(ScorerModel::PredictivePerplexity { model: prover, cue }) => {
-            Arc::new(PredictivePerplexity::new(model(prover)?, cue.clone(), prompt)?)
-        }
-        None => {
-            anyhow::bail!("expected a scorer, got none: add `generate.scorer`, so that trajectories can be compared")
+    let seed = Seed::root(stage.seed.expect("generation draws"));
+    let Some(judges) = &settings.scorer else {
+        anyhow::bail!("expected a scorer, got none: add `generate.scorer`, so that trajectories can be compared")
+    };
+    // The two crates write the same words here too.
+    let named: ScorerSettings = serde_json::from_value(json!(judges.map(&|judge| judge.name.clone())))?;
+    let scorer = named.scorer(&prompt, seed.named("generate"), &mut |name: &str| {
+        model(judges.models().into_iter().find(|judge| judge.name == name).expect("a scorer names its own models"))
+    })?;
+    let search = search_settings(settings)?;
+    let generator = |policy: Option<Policy>| {
+        let settings = cord_generate::GenerateSettings { policy, ..search.clone() };
+        Generator::new(settings, teachers.clone(), scorer.clone())
+    };
+    let watch = Watch { progress, done: AtomicU64::new(0), generated: AtomicU64::new(0), begun: Instant::now() };
+    let at_once = context.concurrency();
+    let (outcomes, policy) = match &settings.adaptive {
+        None => (futures::executor::block_on(generator(None)?.run(&problems, seed, at_once, &watch)), None),
+        Some(adaptive) => {
+            let adaptive = serde_json::from_value(json!(adaptive)).context("the choice of teachers")?;
+            let run = run_adaptively(&adaptive, &generator, &problems, seed, at_once, &watch);
+            let (outcomes, policy) = futures::executor::block_on(run)?;
+            (outcomes, Some(policy))
         }
     };
-    let generator = Generator::new(search_settings(settings)?, teachers, scorer)?;
-    let watch = Watch { progress, done: AtomicU64::new(0), generated: AtomicU64::new(0), begun: Instant::now() };
-    let seed = Seed::root(stage.seed.expect("generation draws"));
-    let outcomes = futures::executor::block_on(generator.run(&problems, seed, context.concurrency(), &watch));
 
     let by_id: BTreeMap<&str, &Problem> = problems.iter().map(|problem| (problem.id.as_str(), problem)).collect();
     let (mut trajectories, mut ledger, mut failures) = (Vec::new(), Vec::new(), Vec::new());
@@ -155,8 +170,11 @@ pub(crate) fn generate(
     }
     writer.write_bytes("trajectories.parquet", &trajectories_to_parquet(&trajectories)?)?;
     writer.write_bytes("candidates.parquet", &candidates_to_parquet(&ledger)?)?;
-    let summary = json!({"problems": problems.len(), "trajectories": trajectories.len(), "candidates": ledger.len(),
+    let mut summary = json!({"problems": problems.len(), "trajectories": trajectories.len(), "candidates": ledger.len(),
                          "usage": usage, "failed": failures, "prefers-right-step-by-remaining": preference});
+    if let Some(policy) = policy {
+        summary["policy"] = json!(policy);
+    }
     Ok((summary, failures))
 }
 
@@ -307,6 +325,7 @@ fn generated_rows(
         Keep::All => cord_generate::Keep::All,
         Keep::Complete => cord_generate::Keep::Complete,
         Keep::Correct => cord_generate::Keep::Correct,
+        Keep::Closed => cord_generate::Keep::Closed,
     };
     let correct = |problem: &Problem, trajectory: &Trajectory| {
         verify(&problem.answer, &trajectory.response, Start::Thinking, DEFAULT_FUEL).is_correct()

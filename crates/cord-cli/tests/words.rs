@@ -21,12 +21,27 @@ fn searches_agree() {
         recipe::Search::Beam {
             width: 3,
             proposals: 2,
-            finished: recipe::Finished::Compete,
+            finished: recipe::Finished::SetAside,
             answer_by: recipe::AnswerBy::LastWriter,
             select: 2,
+            stop: recipe::StopRule::EnoughFinished,
         },
-        recipe::Search::Curation { trajectories: 5, select: 2 },
+        recipe::Search::Curation { trajectories: 5, select: 2, compute: Some(700) },
         recipe::Search::Single { teacher: "a".into(), trajectories: 5, select: 2 },
+        recipe::Search::Mcts {
+            iterations: 7,
+            exploration: 0.5,
+            proposals: 2,
+            choose: recipe::Choose::BestScored,
+            select: 2,
+        },
+        recipe::Search::Integration {
+            model: "m".into(),
+            trajectories: 5,
+            prompt: recipe::IntegrationPrompt::V1,
+            merged: 3,
+            select: 2,
+        },
     ];
     for search in &searches {
         // A kind that is added has no arm here: the test no longer compiles until it is checked too.
@@ -34,70 +49,184 @@ fn searches_agree() {
             recipe::Search::Beam { .. } => generate::SearchSettings::Beam(generate::BeamSettings {
                 width: 3,
                 proposals: 2,
-                finished: generate::Finished::Compete,
+                finished: generate::Finished::SetAside,
                 answer_by: generate::AnswerBy::LastWriter,
                 select: 2,
+                stop: generate::StopRule::EnoughFinished,
             }),
-            recipe::Search::Curation { .. } => {
-                generate::SearchSettings::Curation(generate::CurationSettings { trajectories: 5, select: 2 })
-            }
+            recipe::Search::Curation { .. } => generate::SearchSettings::Curation(generate::CurationSettings {
+                trajectories: 5,
+                select: 2,
+                compute: Some(700),
+            }),
             recipe::Search::Single { .. } => generate::SearchSettings::Single(generate::SingleSettings {
                 teacher: "a".into(),
                 trajectories: 5,
                 select: 2,
             }),
+            recipe::Search::Mcts { .. } => generate::SearchSettings::Mcts(generate::MctsSettings {
+                iterations: 7,
+                exploration: 0.5,
+                proposals: 2,
+                choose: generate::Choose::BestScored,
+                select: 2,
+            }),
+            recipe::Search::Integration { .. } => {
+                generate::SearchSettings::Integration(generate::IntegrationSettings {
+                    model: "m".into(),
+                    trajectories: 5,
+                    prompt: generate::IntegrationPrompt::V1,
+                    merged: 3,
+                    select: 2,
+                })
+            }
         };
         check(search, &expected);
+    }
+    for (finished, expected) in [
+        (recipe::Finished::Compete, generate::Finished::Compete),
+        (recipe::Finished::SetAside, generate::Finished::SetAside),
+        (recipe::Finished::Hold, generate::Finished::Hold),
+    ] {
+        check(&finished, &expected);
+    }
+    for (stop, expected) in [
+        (recipe::StopRule::AllFinished, generate::StopRule::AllFinished),
+        (recipe::StopRule::BestFinished, generate::StopRule::BestFinished),
+        (recipe::StopRule::EnoughFinished, generate::StopRule::EnoughFinished),
+    ] {
+        check(&stop, &expected);
     }
 }
 
 #[test]
-fn segmenters_budgets_and_scorers_agree() {
-    let segmenter = recipe::Segmenter::PromptGuided;
-    let expected = match segmenter {
-        recipe::Segmenter::PromptGuided => generate::Segmenter::PromptGuided,
-    };
-    check(&segmenter, &expected);
+fn segmenters_budgets_and_rules_agree() {
+    for segmenter in [
+        recipe::Segmenter::PromptGuided,
+        recipe::Segmenter::LineBreak,
+        recipe::Segmenter::Prefix { cues: recipe::Cues::V1 },
+        recipe::Segmenter::FixedLength { tokens: 9 },
+    ] {
+        let expected = match segmenter {
+            recipe::Segmenter::PromptGuided => generate::Segmenter::PromptGuided,
+            recipe::Segmenter::LineBreak => generate::Segmenter::LineBreak,
+            recipe::Segmenter::Prefix { cues: recipe::Cues::V1 } => {
+                generate::Segmenter::Prefix { cues: generate::Cues::V1 }
+            }
+            recipe::Segmenter::FixedLength { .. } => generate::Segmenter::FixedLength { tokens: 9 },
+        };
+        check(&segmenter, &expected);
+    }
     check(
         &recipe::Budget { reasoning: 7, answer: 6, step: 5, steps: 4 },
         &generate::Budget { reasoning: 7, answer: 6, step: 5, steps: 4 },
     );
-    let scorer = recipe::Scorer::PredictivePerplexity { model: "m".into(), cue: "so".into() };
-    let expected = match scorer {
-        recipe::Scorer::PredictivePerplexity { .. } => {
-            generate::ScorerSettings::PredictivePerplexity(generate::PerplexitySettings {
-                model: "m".into(),
-                cue: "so".into(),
-            })
-        }
-    };
-    check(&scorer, &expected);
+    check(
+        &recipe::Adaptive { warm_up: 7, phases: 6, ask: 5, floor: 0.25 },
+        &generate::AdaptiveSettings { warm_up: 7, phases: 6, ask: 5, floor: 0.25 },
+    );
     for (keep, expected) in [
         (recipe::Keep::All, generate::Keep::All),
         (recipe::Keep::Complete, generate::Keep::Complete),
         (recipe::Keep::Correct, generate::Keep::Correct),
+        (recipe::Keep::Closed, generate::Keep::Closed),
     ] {
         check(&keep, &expected);
     }
 }
 
 #[test]
+fn scorers_agree() {
+    let answer = || recipe::Answer {
+        cue: "so".into(),
+        normalise: recipe::Normalise::Sum,
+        cap: Some(3),
+        forms: Some("forms".into()),
+    };
+    let perplexity = || generate::PerplexitySettings {
+        model: "m".into(),
+        cue: "so".into(),
+        normalise: generate::Normalise::Sum,
+        cap: Some(3),
+        forms: Some("forms".into()),
+    };
+    let reward = recipe::Scorer::ProcessReward { model: "m".to_owned(), prompt: recipe::RewardPrompt::PlusMinusV1 };
+    let scorers: [recipe::Scorer; 9] = [
+        recipe::Scorer::PredictivePerplexity { model: "m".into(), answer: answer() },
+        recipe::Scorer::AnswerGain { model: "m".into(), answer: answer() },
+        recipe::Scorer::Ensemble {
+            models: vec!["m".into(), "n".into()],
+            combine: recipe::Combine::Min,
+            answer: answer(),
+        },
+        reward.clone(),
+        recipe::Scorer::Judgment { model: "m".into(), prompt: recipe::JudgmentPrompt::BlindV1, max_tokens: 9 },
+        recipe::Scorer::Random {},
+        recipe::Scorer::MaxLength { of: recipe::Measured::Reasoning },
+        recipe::Scorer::SelfCertainty {},
+        recipe::Scorer::Mixture {
+            signals: vec![recipe::Signal { weight: 0.5, scorer: reward }],
+            scale: recipe::Scale::Rank,
+        },
+    ];
+    let prompt = generate::RewardPrompt::PlusMinusV1;
+    let reward = generate::ScorerSettings::ProcessReward(generate::RewardSettings { model: "m".into(), prompt });
+    for scorer in &scorers {
+        let expected = match scorer {
+            recipe::Scorer::PredictivePerplexity { .. } => generate::ScorerSettings::PredictivePerplexity(perplexity()),
+            recipe::Scorer::AnswerGain { .. } => generate::ScorerSettings::AnswerGain(perplexity()),
+            recipe::Scorer::Ensemble { .. } => generate::ScorerSettings::Ensemble(generate::EnsembleSettings {
+                models: vec!["m".into(), "n".into()],
+                combine: generate::Combine::Min,
+                cue: "so".into(),
+                normalise: generate::Normalise::Sum,
+                cap: Some(3),
+                forms: Some("forms".into()),
+            }),
+            recipe::Scorer::ProcessReward { .. } => reward.clone(),
+            recipe::Scorer::Judgment { .. } => generate::ScorerSettings::Judgment(generate::JudgmentSettings {
+                model: "m".into(),
+                prompt: generate::JudgmentPrompt::BlindV1,
+                max_tokens: 9,
+            }),
+            recipe::Scorer::Random {} => generate::ScorerSettings::Random(generate::RandomSettings {}),
+            recipe::Scorer::MaxLength { .. } => {
+                generate::ScorerSettings::MaxLength(generate::LengthSettings { of: generate::Measured::Reasoning })
+            }
+            recipe::Scorer::SelfCertainty {} => generate::ScorerSettings::SelfCertainty(generate::CertaintySettings {}),
+            recipe::Scorer::Mixture { .. } => generate::ScorerSettings::Mixture(generate::MixtureSettings {
+                signals: vec![generate::SignalSettings { weight: 0.5, scorer: reward.clone() }],
+                scale: generate::Scale::Rank,
+            }),
+        };
+        check(scorer, &expected);
+    }
+}
+
+/// Reads a recipe's only arm.
+fn arm(generate: &str) -> recipe::GenerateSettings {
+    let text = format!(
+        "name = \"defaults\"\nseed = 1\nproblems = {{ dataset = \"d\" }}\n\
+         models = {{ a.path = \"a\", b.path = \"b\", m.path = \"m\" }}\ngenerate = {{ {generate} }}"
+    );
+    let read = recipe::Recipe::read(&text, Path::new("defaults.toml"), &[], &|_| true);
+    let read = read.unwrap_or_else(|faults| panic!("{faults}"));
+    read.arms[0].generate.clone().unwrap()
+}
+
+#[test]
 fn defaults_agree() {
     assert_eq!(recipe::default_prompt(), generate::PromptTemplate::default().as_str());
     assert_eq!(recipe::DEFAULT_CUE, generate::DEFAULT_CUE);
-    for kind in [r#"kind = "beam""#, r#"kind = "curation""#, r#"kind = "single", teacher = "a""#] {
-        let text = format!(
-            r#"
-            name = "defaults"
-            seed = 1
-            problems = {{ dataset = "d" }}
-            models.a.path = "a"
-            generate = {{ teachers = ["a"], search = {{ {kind} }}, scorer = {{ kind = "predictive-perplexity", model = "a" }} }}
-            "#
-        );
-        let read = recipe::Recipe::read(&text, Path::new("defaults.toml"), &[], &|_| true);
-        let read = read.unwrap_or_else(|faults| panic!("{faults}"));
-        let settings = read.arms[0].generate.as_ref().unwrap();
+    let scorer = r#"scorer = { kind = "predictive-perplexity", model = "a" }"#;
+    for kind in [
+        r#"kind = "beam""#,
+        r#"kind = "curation""#,
+        r#"kind = "single", teacher = "a""#,
+        r#"kind = "mcts""#,
+        r#"kind = "integration", model = "m""#,
+    ] {
+        let settings = arm(&format!(r#"teachers = ["a"], search = {{ {kind} }}, {scorer}"#));
         let search: toml::Table = format!("search = {{ {kind} }}").parse().unwrap();
         let own: generate::GenerateSettings = search.try_into().unwrap();
         check(&settings.search, &own.search);
@@ -107,4 +236,29 @@ fn defaults_agree() {
         let keep = serde_json::to_value(settings.keep).unwrap();
         assert_eq!(keep, serde_json::to_value(generate::Keep::default()).unwrap());
     }
+    for kind in [
+        r#"kind = "predictive-perplexity", model = "a""#,
+        r#"kind = "answer-gain", model = "a""#,
+        r#"kind = "ensemble", models = ["a", "b"]"#,
+        r#"kind = "process-reward", model = "a""#,
+        r#"kind = "judgment", model = "a""#,
+        r#"kind = "random""#,
+        r#"kind = "max-length""#,
+        r#"kind = "self-certainty""#,
+        r#"kind = "mixture", signals = [{ weight = 1, scorer = { kind = "random" } }]"#,
+    ] {
+        let settings = arm(&format!(r#"teachers = ["a"], search = {{ kind = "beam" }}, scorer = {{ {kind} }}"#));
+        let own: toml::Table = kind.replacen(", ", "\n", 1).parse().unwrap();
+        let own: generate::ScorerSettings = own.try_into().unwrap();
+        check(&settings.scorer.unwrap(), &own);
+    }
+    for segmenter in [r#""line-break""#, r#""prefix""#, r#""fixed-length""#, r#"{ kind = "fixed-length" }"#] {
+        let settings =
+            arm(&format!(r#"teachers = ["a"], search = {{ kind = "beam" }}, {scorer}, segmenter = {segmenter}"#));
+        let own: toml::Table = format!("search = {{ kind = \"beam\" }}\nsegmenter = {segmenter}").parse().unwrap();
+        let own: generate::GenerateSettings = own.try_into().unwrap();
+        check(&settings.segmenter, &own.segmenter);
+    }
+    let settings = arm(&format!(r#"teachers = ["a", "b"], search = {{ kind = "beam" }}, {scorer}, adaptive = {{}}"#));
+    check(&settings.adaptive.unwrap(), &generate::AdaptiveSettings::default());
 }
