@@ -473,6 +473,47 @@ fn finished_trajectories_and_stop_rules_do_as_they_say() {
 }
 
 #[test]
+fn what_becomes_of_a_finished_trajectorys_place_decides_how_many_go_on() {
+    // `quick` is finished after the first step; at the second, `slow` is better than it and `other` may be.
+    let quick: Script = |prefix| match prefix {
+        "" => "### Step 1. q\n</think>\n\\boxed{9}",
+        text if text.ends_with("</think>") => "\n\\boxed{9}",
+        _ => "",
+    };
+    let slow: Script = |prefix| match prefix {
+        "" => "### Step 1. s\n### Step",
+        "### Step 1. s\n" => "### Step 2. s\n### Step",
+        text if text.ends_with("</think>") => "\n\\boxed{1}",
+        _ => "### Step 3. s\n</think>\n\\boxed{1}",
+    };
+    let other: Script = |prefix| if prefix == "### Step 1. s\n" { "### Step 2. o\n### Step" } else { "" };
+    let worse: fn(&str) -> f64 = |text| match text {
+        text if text.contains(". q") => 0.5,
+        text if text.contains(". o") => 0.4,
+        text => 0.3 * text.matches(". s").count() as f64,
+    };
+    let better: fn(&str) -> f64 = |text| match text {
+        text if text.contains(". q") => 0.5,
+        text if text.contains(". o") => 0.55,
+        text => 0.3 * text.matches(". s").count() as f64,
+    };
+    let open_beams = |finished: Finished, taste: fn(&str) -> f64| {
+        let search = BeamSettings { width: 2, finished, ..BeamSettings::default() };
+        let teachers = [("quick", quick), ("slow", slow), ("other", other)];
+        let result = scripted(&teachers, taste, settings(SearchSettings::Beam(search))).unwrap();
+        result.candidates.iter().filter(|one| one.depth == 2 && one.kind == StepKind::Reasoning).count() / 3
+    };
+    let rows = [(Finished::Compete, 1, 2), (Finished::SetAside, 2, 2), (Finished::Hold, 1, 1)];
+    for (finished, with_worse, with_better) in rows {
+        assert_eq!(
+            (open_beams(finished, worse), open_beams(finished, better)),
+            (with_worse, with_better),
+            "{finished:?}"
+        );
+    }
+}
+
+#[test]
 fn of_candidates_without_a_score_none_is_chosen() {
     let world = World { close: 0.0, depth: 2, words: 1_000_000_000, ..World::new(3) };
     let run = |undecided: fn(&str) -> bool| {
