@@ -132,6 +132,7 @@ fn run(folder: &Path) {
     let prover = model(Scripted::new("prover").believing(belief));
     let scorer = PredictivePerplexity::new(prover, DEFAULT_CUE, prompt.clone()).expect("the prover scores");
     let settings = GenerateSettings {
+        policy: None,
         prompt,
         segmenter: Segmenter::PromptGuided,
         search: SearchSettings::Beam(BeamSettings { width: 2, ..BeamSettings::default() }),
