@@ -112,6 +112,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let prompt = PromptTemplate::new("{question}")?;
     let scorer = PredictivePerplexity::new(used(&models[3]), DEFAULT_CUE, prompt.clone())?;
     let settings = GenerateSettings {
+        policy: None,
         prompt,
         segmenter: Segmenter::PromptGuided,
         search: SearchSettings::Beam(BeamSettings { width: 2, ..BeamSettings::default() }),
