@@ -74,6 +74,7 @@ struct Bench {
 
 fn settings() -> GenerateSettings {
     GenerateSettings {
+        policy: None,
         prompt: PromptTemplate::new("{question}").unwrap(),
         segmenter: Segmenter::PromptGuided,
         search: SearchSettings::Beam(BeamSettings::default()),
