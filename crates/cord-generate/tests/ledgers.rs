@@ -117,7 +117,7 @@ fn no_order_shows_in_what_is_learnt() {
     let (everyone, _) = run(&adaptive(3), 2, &all, 1);
     let turnstile = Turnstile::new(Seed::root(1));
     let plain = generator(None, 2, &turnstile).unwrap();
-    let plain = turnstile.run(plain.run(&all, Seed::root(3), at_once(4)));
+    let plain = turnstile.run(plain.run(&all, Seed::root(3), at_once(4), &()));
     assert_eq!(everyone.into_iter().map(Outcome::Done).collect::<Vec<_>>(), plain);
 }
 
