@@ -174,9 +174,8 @@ impl Comparer<'_> {
             (Measure::None, Measure::Percent) => {
                 let exact = self.same_expression(&gold.number, &scaled(&given.number, percent()))?;
                 // `0.5` and `0.5\%` are a hundredfold apart; `18` may ask for percents.
-                let part =
-                    matches!(&gold.number, Expression::Number(n) if n.numer().magnitude() < n.denom().magnitude());
-                if exact.is_some() || part {
+                let part = |gold: Real| gold.abs().compare(&Real::integer(1)) == Ordering::Less;
+                if exact.is_some() || real_value(&gold.number, self.fuel)?.is_some_and(part) {
                     return Ok(exact);
                 }
                 Ok(doubted(self.same_expression(&gold.number, &given.number)?))
