@@ -18,7 +18,7 @@ const AND: &str = " + ";
 
 /// The models of a stage.
 pub(crate) struct Accounts {
-    accounts: Vec<Account>,
+    models: Vec<Account>,
     /// The costs of earlier attempts, and the problems that have ended.
     before: Costs,
     written: Instant,
@@ -33,7 +33,7 @@ struct Account {
 impl Accounts {
     /// Takes up the costs of earlier attempts.
     pub(crate) fn open(writer: &StageWriter) -> anyhow::Result<Self> {
-        Ok(Self { accounts: Vec::new(), before: writer.costs()?, written: Instant::now() })
+        Ok(Self { models: Vec::new(), before: writer.costs()?, written: Instant::now() })
     }
 
     /// A model behind its meter and the stage's journal.
@@ -45,13 +45,13 @@ impl Accounts {
     ) -> Arc<dyn LanguageModel> {
         let metered = Arc::new(Metered::new(engine));
         let journaled = Arc::new(Journaled::new(metered.clone(), journal.clone()));
-        self.accounts.push(Account { names: vec![name.to_owned()], metered, journaled: journaled.clone() });
+        self.models.push(Account { names: vec![name.to_owned()], metered, journaled: journaled.clone() });
         journaled
     }
 
     /// Another name of the model at this place.
     pub(crate) fn also(&mut self, place: usize, name: &str) -> Arc<dyn LanguageModel> {
-        let account = &mut self.accounts[place];
+        let account = &mut self.models[place];
         if !account.names.iter().any(|known| known == name) {
             account.names.push(name.to_owned());
         }
@@ -64,7 +64,7 @@ impl Accounts {
     }
 
     fn costs(&self) -> Costs {
-        let models = self.accounts.iter().map(|account| {
+        let models = self.models.iter().map(|account| {
             let name = account.names.join(AND);
             let before = self.before.models.get(&name).copied().unwrap_or_default();
             let spent = account.journaled.spent();

@@ -160,7 +160,7 @@ pub(crate) fn generate(
     };
     let watch = Watch {
         progress,
-        watch: Stopwatch::default(),
+        times: Stopwatch::default(),
         done: AtomicU64::new(0),
         generated: AtomicU64::new(0),
         begun: Instant::now(),
@@ -177,7 +177,7 @@ pub(crate) fn generate(
     };
     let mut outcomes = Outcomes::default();
     let mut ended = |Solved { problem, outcome, .. }: Solved| {
-        let seconds = watch.watch.end(&problem.id);
+        let seconds = watch.times.end(&problem.id);
         match outcome {
             Outcome::Done(result) => {
                 accounts.ended(&problem.id, result.usage, seconds);
@@ -227,7 +227,7 @@ fn search_settings(stage: &GenerateStage) -> Result<cord_generate::GenerateSetti
 
 struct Watch<'a> {
     progress: &'a StageProgress,
-    watch: Stopwatch,
+    times: Stopwatch,
     done: AtomicU64,
     generated: AtomicU64,
     begun: Instant,
@@ -243,7 +243,7 @@ impl Watch<'_> {
 
 impl Observer for Watch<'_> {
     fn begun(&self, problem: &Problem) {
-        self.watch.begin(&problem.id);
+        self.times.begin(&problem.id);
     }
 
     fn spent(&self, usage: Usage) {

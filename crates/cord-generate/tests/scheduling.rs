@@ -160,7 +160,7 @@ impl Run {
     }
 }
 
-fn finish(bench: &Bench, results: Vec<SearchResult>, most_held: usize) -> Run {
+fn finish(bench: &Bench, results: &[SearchResult], most_held: usize) -> Run {
     assert_eq!(results.len(), PROBLEMS, "every problem is solved");
     let (work, chain) = bench.least(results.iter().map(chain).fold(0.0, f64::max));
     let mut results: Vec<String> = results.iter().map(|result| format!("{result:?}")).collect();
@@ -196,7 +196,7 @@ fn driven(endpoints: usize, roles: Roles, problems: usize) -> Run {
             results.push(result);
         }
     });
-    finish(&bench, results, held)
+    finish(&bench, &results, held)
 }
 
 /// Everybody's step, then everybody's scores, then everybody's next step.
@@ -243,8 +243,8 @@ fn with_barriers(endpoints: usize, roles: Roles) -> Run {
             searches[index].accept(reply).unwrap();
         }
     }
-    let results = searches.into_iter().map(|search| search.into_result().unwrap()).collect();
-    finish(&bench, results, PROBLEMS)
+    let results = searches.into_iter().map(|search| search.into_result().unwrap()).collect::<Vec<_>>();
+    finish(&bench, &results, PROBLEMS)
 }
 
 fn show(what: &str, run: &Run) {

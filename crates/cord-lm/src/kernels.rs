@@ -4,6 +4,8 @@
 //! segments, on the number of threads, or on the processor's vector width. Sums run over sixteen lanes and
 //! products are fused into them (`mul_add`) everywhere, so that AVX2, AVX-512 and NEON give the same bits.
 
+#![expect(clippy::inline_always, reason = "what is not inlined is compiled for every processor, without its vectors")]
+
 use pulp::{Arch, Simd, WithSimd};
 
 /// Values that are computed side by side.

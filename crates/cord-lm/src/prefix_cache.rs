@@ -6,6 +6,7 @@
 //! a result.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use crate::context::{Context, Held, View};
 
@@ -88,17 +89,17 @@ impl PrefixCache {
         let own = context.freeze();
         let (mut node, mut rest) = (&mut self.root, tokens);
         while let Some(first) = rest.first().copied() {
-            if !node.children.contains_key(&first) {
-                if rest.len() > own.length {
-                    // What stands before was dropped meanwhile: there is nothing to hang this on.
+            let edge = match node.children.entry(first) {
+                Entry::Occupied(edge) => edge.into_mut(),
+                Entry::Vacant(place) => {
+                    // Where what stands before was dropped meanwhile, there is nothing to hang this on.
+                    if rest.len() <= own.length {
+                        let view = own.part(own.length - rest.len()..own.length);
+                        place.insert(Edge { tokens: rest.to_vec(), view, used: self.clock, node: Node::default() });
+                    }
                     return;
                 }
-                let view = own.part(own.length - rest.len()..own.length);
-                let edge = Edge { tokens: rest.to_vec(), view, used: self.clock, node: Node::default() };
-                node.children.insert(first, edge);
-                return;
-            }
-            let edge = node.children.get_mut(&first).expect("it was there");
+            };
             edge.used = self.clock;
             let common = common(&edge.tokens, rest);
             if common < edge.tokens.len() {

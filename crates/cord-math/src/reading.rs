@@ -221,9 +221,8 @@ fn function_name(tokens: &[Token]) -> Option<String> {
     let [Token::Word(letter), rest @ .., Token::Char(')')] = tokens else { return None };
     let open = rest.iter().position(|token| token.is_char('('))?;
     let (marks, inner) = (&rest[..open], &rest[open + 1..]);
-    let is_mark = |token: &Token| match token {
-        Token::Char('^' | '-' | '\'' | '_') | Token::Number(_) | Token::Open | Token::Close => true,
-        _ => false,
+    let is_mark = |token: &Token| {
+        matches!(token, Token::Char('^' | '-' | '\'' | '_') | Token::Number(_) | Token::Open | Token::Close)
     };
     // `x(x+1) = 0` names nothing.
     let names = letter.len() == 1 && ("fghFGHPEpq".contains(letter.as_str()) || matches!(inner, [Token::Word(_)]));

@@ -21,7 +21,7 @@ struct Group {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Response {
+struct Case {
     gold: String,
     response: String,
     #[serde(default)]
@@ -76,7 +76,7 @@ fn every_pair_has_its_verdict_and_ground() {
 
 #[test]
 fn every_response_is_read_by_its_rule() {
-    let rows: BTreeMap<String, Vec<Response>> = read("responses.toml");
+    let rows: BTreeMap<String, Vec<Case>> = read("responses.toml");
     let mut faults = Vec::new();
     for row in &rows["response"] {
         let settings = Settings { rules: row.rules, language: row.language, ..Settings::default() };

@@ -42,7 +42,7 @@ pub struct GpuPrice {
 }
 
 impl Price {
-    pub(crate) fn read(fields: Fields<'_>) -> Option<Self> {
+    pub(crate) fn read(fields: Fields<'_>) -> Self {
         let price = |field: &Field<'_>| field.number("a number of at least 0", |price| price >= 0.0);
         let tokens = TokenPrice {
             prompt: fields.optional("prompt", price),
@@ -66,6 +66,6 @@ impl Price {
             _ => {}
         }
         fields.close();
-        Some(gpu_hour.map_or(Self::Tokens(tokens), |gpu_hour| Self::Gpus(GpuPrice { gpu_hour, gpus })))
+        gpu_hour.map_or(Self::Tokens(tokens), |gpu_hour| Self::Gpus(GpuPrice { gpu_hour, gpus }))
     }
 }

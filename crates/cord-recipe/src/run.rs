@@ -114,7 +114,7 @@ impl RunSettings {
                         let what = "a model that `[models]` defines";
                         field.fault_at_key(FaultKind::Undefined { key, what, given, defined: models.to_vec() });
                     }
-                    field.table(Price::read)
+                    field.table(|fields| Some(Price::read(fields)))
                 })
             }),
         };

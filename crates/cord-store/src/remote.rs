@@ -160,6 +160,7 @@ impl Remote {
         store.find(stage, key)
     }
 
+    #[cfg_attr(not(feature = "s3"), expect(clippy::unused_self, reason = "only a network needs the runtime"))]
     fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
         #[cfg(feature = "s3")]
         return self.runtime.block_on(work);
@@ -228,5 +229,5 @@ fn part(file: &mut File, path: &Path) -> Result<Vec<u8>, StoreError> {
 }
 
 fn joined(folder: &Key, file: &str) -> Key {
-    file.split('/').fold(folder.clone(), |key, part| key.join(part))
+    file.split('/').fold(folder.clone(), Key::join)
 }
