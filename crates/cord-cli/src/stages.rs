@@ -119,6 +119,12 @@ pub(crate) fn generate(
 ) -> Result<(serde_json::Value, Vec<Failure>)> {
     let mut problems = context.problems(stage.input(StageKind::Problems).expect("generation has problems"))?;
     if let Part::Shard(shard) = context.part {
+        if settings.adaptive.is_some() {
+            anyhow::bail!(
+                "expected `generate.adaptive` to be absent with `--shard`, got it: every shard would learn a choice of \
+                 teachers of its own, and the whole would differ from one run; remove one of the two"
+            );
+        }
         let mut place = 0..;
         problems.retain(|_| place.next().is_some_and(|place| shard.takes(place)));
     }

@@ -292,7 +292,7 @@ pub(crate) fn read(renderer: &Renderer, draw: &Draw<'_>, drawn: &Drawn) -> Resul
                 return Err(ClientError::reply(endpoint, format!("an end by {finish:?}, as the tokens show"), given));
             }
             let finish = if finish == Finish::Length && drawn.ending == Ending::Eos { Finish::Eos } else { finish };
-            return Ok(Reading { text: turn.into_text(), finish, count });
+            return Ok(Reading { text: turn.text().to_owned(), finish, count });
         }
     }
     let count = turn.drawn();
@@ -308,7 +308,7 @@ pub(crate) fn read(renderer: &Renderer, draw: &Draw<'_>, drawn: &Drawn) -> Resul
             return Err(ClientError::reply(endpoint, expected, given));
         }
     };
-    Ok(Reading { text: turn.into_text(), finish, count })
+    Ok(Reading { text: turn.text().to_owned(), finish, count })
 }
 
 /// Did the server end the turn at a token that only it takes for an end? It must be one that shows no text.

@@ -9,10 +9,10 @@ use cord_core::{
     BoxFuture, Finish, GenerateRequest, Generation, LanguageModel, Message, Opening, Problem, Prompt, Sampling, Seed,
     Usage,
 };
-use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 
 use crate::instruction::Choice;
+use crate::scorer::side_by_side;
 use crate::{GenerateError, Judged, Scope, Score, Scorer, THINK_CLOSE};
 
 /// The most tokens of a verdict where a recipe gives none: a judge may reason first.
@@ -106,10 +106,7 @@ impl Scorer for BinaryJudgment {
         problem: &'a Problem,
         candidates: &'a [Judged],
     ) -> BoxFuture<'a, Result<Vec<Score>, GenerateError>> {
-        Box::pin(async move {
-            let scores = join_all(candidates.iter().map(|candidate| self.judge(problem, candidate))).await;
-            scores.into_iter().collect()
-        })
+        Box::pin(side_by_side(candidates.iter().map(|candidate| self.judge(problem, candidate))))
     }
 }
 

@@ -11,6 +11,7 @@ use cord_core::{BoxFuture, LanguageModel, Problem, ScoreRequest, Usage};
 use futures::future::join_all;
 
 use crate::likelihood::Prover;
+use crate::scorer::side_by_side;
 use crate::{AnswerReading, GenerateError, Judged, PromptTemplate, Scope, Score, Scorer};
 
 /// Scores a candidate by how predictable it makes the gold answer.
@@ -52,11 +53,7 @@ impl Scorer for PredictivePerplexity {
         problem: &'a Problem,
         candidates: &'a [Judged],
     ) -> BoxFuture<'a, Result<Vec<Score>, GenerateError>> {
-        Box::pin(async move {
-            // All replies are awaited, so that of several failures the first candidate's is always the one reported.
-            let scores = join_all(candidates.iter().map(|candidate| self.judge(problem, candidate))).await;
-            scores.into_iter().collect()
-        })
+        Box::pin(side_by_side(candidates.iter().map(|candidate| self.judge(problem, candidate))))
     }
 }
 
@@ -186,10 +183,7 @@ impl Scorer for ProverEnsemble {
         problem: &'a Problem,
         candidates: &'a [Judged],
     ) -> BoxFuture<'a, Result<Vec<Score>, GenerateError>> {
-        Box::pin(async move {
-            let scores = join_all(candidates.iter().map(|candidate| self.judge(problem, candidate))).await;
-            scores.into_iter().collect()
-        })
+        Box::pin(side_by_side(candidates.iter().map(|candidate| self.judge(problem, candidate))))
     }
 }
 

@@ -10,10 +10,11 @@
 use std::sync::Arc;
 
 use cord_core::{BoxFuture, LanguageModel, Message, Opening, Problem, Prompt, ScoreRequest, TokenLogprob, Usage};
-use futures::future::{join, join_all};
+use futures::future::join;
 use serde::{Deserialize, Serialize};
 
 use crate::instruction::Choice;
+use crate::scorer::side_by_side;
 use crate::{GenerateError, Judged, Scope, Score, Scorer};
 
 /// A version of the question to a process reward model.
@@ -93,10 +94,7 @@ impl Scorer for ProcessReward {
         problem: &'a Problem,
         candidates: &'a [Judged],
     ) -> BoxFuture<'a, Result<Vec<Score>, GenerateError>> {
-        Box::pin(async move {
-            let scores = join_all(candidates.iter().map(|candidate| self.judge(problem, candidate))).await;
-            scores.into_iter().collect()
-        })
+        Box::pin(side_by_side(candidates.iter().map(|candidate| self.judge(problem, candidate))))
     }
 }
 

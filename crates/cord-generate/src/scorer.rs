@@ -1,6 +1,7 @@
 //! How good a candidate is: an open set, hence a trait.
 
 use cord_core::{BoxFuture, Problem, Usage};
+use futures::future::join_all;
 
 use crate::{GenerateError, THINK_CLOSE};
 
@@ -90,4 +91,13 @@ pub trait Scorer: Send + Sync {
         problem: &'a Problem,
         candidates: &'a [Judged],
     ) -> BoxFuture<'a, Result<Vec<Score>, GenerateError>>;
+}
+
+/// Opinions that are asked for side by side. All replies are awaited, so that of several failures the first candidate's is always
+/// the one reported.
+pub(crate) async fn side_by_side<F>(opinions: impl Iterator<Item = F>) -> Result<Vec<Score>, GenerateError>
+where
+    F: Future<Output = Result<Score, GenerateError>>,
+{
+    join_all(opinions).await.into_iter().collect()
 }

@@ -1,7 +1,7 @@
 //! Batched generation: ragged prompts, shared prefill, stop strings, rows that leave when they are done.
 
 use cord_core::{Finish, ModelError, Sampling, Seed, SeedStream};
-use cord_text::{Decoder, Renderer};
+use cord_text::{Renderer, TextError, Turn};
 
 use crate::Transformer;
 use crate::batch::Batch;
@@ -39,10 +39,8 @@ pub struct Decoded {
 /// A row of the batch that still draws.
 struct Row {
     request: usize,
-    decoder: Decoder,
+    turn: Turn,
     stream: SeedStream,
-    text: String,
-    drawn: u64,
     logprobs: f64,
 }
 
@@ -68,10 +66,8 @@ pub fn decode(
     let (mut batch, mut logits) = Batch::open(model, known, &prompts);
     let row = |(index, request): (usize, &DecodeRequest)| Row {
         request: index,
-        decoder: renderer.decoder(),
+        turn: Turn::new(renderer, &request.stop, request.max_tokens),
         stream: request.seed.stream(),
-        text: String::new(),
-        drawn: 0,
         logprobs: 0.0,
     };
     let mut rows: Vec<Row> = requests.iter().enumerate().map(row).collect();
@@ -79,7 +75,7 @@ pub fn decode(
     loop {
         let (mut alive, mut next) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
         for (index, (row, logits)) in rows.iter_mut().zip(logits.chunks_exact(vocab)).enumerate() {
-            match row.advance(logits, &requests[row.request], renderer, name) {
+            match row.advance(logits, &requests[row.request], name) {
                 Ok(Progress::Token(token)) => {
                     alive.push(index);
                     next.push(token);
@@ -105,64 +101,24 @@ enum Progress {
 
 impl Row {
     /// Draws the next token and says whether the row goes on.
-    fn advance(
-        &mut self,
-        logits: &[f32],
-        request: &DecodeRequest,
-        renderer: &Renderer,
-        name: &str,
-    ) -> Result<Progress, ModelError> {
-        let unreadable =
-            |e: cord_text::TextError| ModelError::Tokenizer { model: name.to_owned(), reason: e.to_string() };
-        if self.drawn >= u64::from(request.max_tokens) {
+    fn advance(&mut self, logits: &[f32], request: &DecodeRequest, name: &str) -> Result<Progress, ModelError> {
+        if request.max_tokens == 0 {
             return Ok(Progress::Done(Finish::Length));
         }
         let drawn = draw(logits, &request.sampling, &mut self.stream).ok_or_else(|| ModelError::NotFinite {
             model: name.to_owned(),
             given: "logits that are not numbers".into(),
-            index: self.drawn as usize,
+            index: self.turn.drawn() as usize,
         })?;
-        self.drawn += 1;
         self.logprobs += drawn.logprob;
-        if renderer.eos_ids().contains(&drawn.token) {
-            self.text.push_str(&self.decoder.flush().map_err(unreadable)?);
-            // The flushed bytes can complete a stop string; the earlier end wins.
-            return Ok(Progress::Done(self.trim_at_stop(&request.stop, 0).unwrap_or(Finish::Eos)));
-        }
-        let piece = self.decoder.push(drawn.token).map_err(unreadable)?;
-        let longest = request.stop.iter().map(String::len).max().unwrap_or(0);
-        // Only text that can hold the end of a stop string is looked at again.
-        let from = self.text.len().saturating_sub(longest);
-        self.text.push_str(&piece);
-        if let Some(finish) = self.trim_at_stop(&request.stop, from) {
-            return Ok(Progress::Done(finish));
-        }
-        if self.drawn >= u64::from(request.max_tokens) {
-            self.text.push_str(&self.decoder.flush().map_err(unreadable)?);
-            return Ok(Progress::Done(self.trim_at_stop(&request.stop, from).unwrap_or(Finish::Length)));
-        }
-        Ok(Progress::Token(drawn.token))
+        let unreadable = |e: TextError| ModelError::Tokenizer { model: name.to_owned(), reason: e.to_string() };
+        let finish = self.turn.push(drawn.token).map_err(unreadable)?;
+        Ok(finish.map_or(Progress::Token(drawn.token), Progress::Done))
     }
 
-    /// Cuts the text before the earliest stop string at or after `from`; of two at one place, the first listed.
-    fn trim_at_stop(&mut self, stops: &[String], from: usize) -> Option<Finish> {
-        let mut from = from;
-        while !self.text.is_char_boundary(from) {
-            from -= 1;
-        }
-        let tail = &self.text[from..];
-        let found = stops.iter().filter_map(|stop| tail.find(stop.as_str()).map(|at| (at, stop)));
-        let (at, stop) = found.min_by_key(|(at, _)| *at)?;
-        self.text.truncate(from + at);
-        Some(Finish::Delimiter(stop.clone()))
-    }
-
-    fn finish(&mut self, finish: Finish) -> Decoded {
-        Decoded {
-            text: std::mem::take(&mut self.text),
-            finish,
-            tokens: self.drawn,
-            mean_logprob: if self.drawn == 0 { 0.0 } else { self.logprobs / self.drawn as f64 },
-        }
+    fn finish(&self, finish: Finish) -> Decoded {
+        let tokens = self.turn.drawn();
+        let mean_logprob = if tokens == 0 { 0.0 } else { self.logprobs / tokens as f64 };
+        Decoded { text: self.turn.text().to_owned(), finish, tokens, mean_logprob }
     }
 }

@@ -10,8 +10,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use cord_core::{
-    BoxFuture, Capabilities, GenerateRequest, Generation, LanguageModel, ModelError, ModelId, Prompt, ScoreRequest,
-    TokenLogprob,
+    BoxFuture, Capabilities, Digest, Digester, GenerateRequest, Generation, LanguageModel, ModelError, ModelId, Prompt,
+    ScoreRequest, TokenLogprob,
 };
 use futures::channel::oneshot;
 use futures::task::noop_waker_ref;
@@ -19,6 +19,9 @@ use futures::task::noop_waker_ref;
 use self::cache::{PrefixCache, blocks, whole_blocks};
 pub use self::server::{Busy, Speed};
 use self::server::{Job, Server};
+
+/// How far above the mean load a server may be and still be given its own problems.
+const SLACK: f64 = 1.25;
 
 /// Virtual time with servers in it.
 ///
@@ -59,8 +62,8 @@ impl Simulation {
 
     /// A model served by `endpoints` servers of one speed. What it replies is `model`'s; when is the servers'.
     ///
-    /// A request goes to the server that knows most of its prompt, unless a whole batch waits there already, and else to
-    /// the one with the least to do.
+    /// Requests go where the real pool (`cord-client`) sends them: those of one problem to one server, by rendezvous hashing, as
+    /// long as its load is at most a quarter above the mean (Mirrokni et al. 2018).
     pub fn serve(&self, model: Arc<dyn LanguageModel>, endpoints: usize, speed: Speed) -> Simulated {
         let mut world = self.world();
         let first = world.servers.len();
@@ -141,7 +144,7 @@ impl Simulated {
         self.simulation.world().servers[self.servers.clone()].iter().map(Server::busy).collect()
     }
 
-    async fn wait(&self, mut text: Vec<u8>, decoded: &[u8], tokens: u64) {
+    async fn wait(&self, problem: Digest, mut text: Vec<u8>, decoded: &[u8], tokens: u64) {
         let (done, receiver) = oneshot::channel();
         let (prompt, before) = (text.len() as u64, whole_blocks(text.len()));
         text.extend_from_slice(decoded);
@@ -153,19 +156,23 @@ impl Simulated {
             let mut world = self.simulation.world();
             world.requests += 1;
             let servers = &mut world.servers[self.servers.clone()];
-            let (mut best, mut known) = (None, 0);
-            for (index, server) in servers.iter().enumerate().filter(|(_, server)| !server.is_behind()) {
-                let here = server.known(&blocks[..before]);
-                if here > known {
-                    (best, known) = (Some(index), here);
-                }
-            }
-            let idle = || (0..servers.len()).min_by_key(|index| servers[*index].load()).expect("a model has servers");
-            let chosen = best.unwrap_or_else(idle);
+            let total: usize = servers.iter().map(Server::load).sum();
+            let bound = (SLACK * (total + 1) as f64 / servers.len() as f64).ceil() as usize;
+            let open = (0..servers.len()).filter(|index| servers[*index].load() < bound);
+            let chosen = open.max_by_key(|index| rendezvous(&problem, *index)).expect("one is not above the mean");
             servers[chosen].take(Job { blocks, before, prompt, tokens, done });
         }
         receiver.await.expect("a server answers what it took");
     }
+}
+
+/// What the requests of one problem have in common.
+fn question(prompt: &Prompt) -> Digest {
+    Digest::of_json(&prompt.messages)
+}
+
+fn rendezvous(problem: &Digest, server: usize) -> Digest {
+    Digester::new("rendezvous").part(problem.as_bytes()).part(&server.to_le_bytes()).finish()
 }
 
 fn text(prompt: &Prompt) -> Vec<u8> {
@@ -184,18 +191,19 @@ impl LanguageModel for Simulated {
 
     fn generate(&self, request: GenerateRequest) -> BoxFuture<'_, Result<Generation, ModelError>> {
         Box::pin(async move {
-            let prompt = text(&request.prompt);
+            let (problem, prompt) = (question(&request.prompt), text(&request.prompt));
             let reply = self.model.generate(request).await?;
-            self.wait(prompt, reply.text.as_bytes(), reply.usage.generated_tokens).await;
+            self.wait(problem, prompt, reply.text.as_bytes(), reply.usage.generated_tokens).await;
             Ok(reply)
         })
     }
 
     fn loglikelihood(&self, request: ScoreRequest) -> BoxFuture<'_, Result<Vec<TokenLogprob>, ModelError>> {
         Box::pin(async move {
+            let problem = question(&request.prompt);
             let prompt = [text(&request.prompt), request.continuation.clone().into_bytes()].concat();
             let reply = self.model.loglikelihood(request).await?;
-            self.wait(prompt, &[], 0).await;
+            self.wait(problem, prompt, &[], 0).await;
             Ok(reply)
         })
     }
@@ -242,7 +250,8 @@ mod tests {
         check(1, &[("", 10), ("", 4)], 8.0 + 9.0);
         // The third waits for the batch.
         check(1, &[("", 10), ("", 4), ("", 6)], 8.0 + 12.0);
-        check(2, &[("", 10), ("", 4), ("", 6)], 12.0 + 6.0);
+        // They are of one problem: the first two go to its own server, and the third would be too much for that.
+        check(2, &[("", 10), ("", 4), ("", 6)], 8.0 + 9.0);
         // A block of tokens is prefilled once: the second request finds it known.
         check(1, &[(other, 1), (other, 1)], 16.0 + 2.0);
     }

@@ -69,8 +69,8 @@ impl Turn {
     }
 
     /// The text so far, without a stop string or the end-of-turn token.
-    pub fn into_text(self) -> String {
-        self.text
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// Cuts the text before the earliest stop string at or after `from`; of two at one place, the first listed.

@@ -86,7 +86,7 @@ pub(crate) fn expected(served: &Served, request: &GenerateRequest) -> (String, F
     });
     let logprobs = reference(served, &context, &tokens);
     let mean = logprobs.iter().sum::<f64>() / logprobs.len() as f64;
-    (turn.into_text(), finish.unwrap(), tokens.len() as u64, mean)
+    (turn.text().to_owned(), finish.unwrap(), tokens.len() as u64, mean)
 }
 
 /// The model's own log-probabilities of a continuation.

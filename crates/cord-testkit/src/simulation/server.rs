@@ -95,15 +95,6 @@ impl Server {
         self.waiting.len() + usize::from(self.prefilling.is_some()) + self.decoding.len()
     }
 
-    /// Does a whole batch wait?
-    pub(crate) fn is_behind(&self) -> bool {
-        self.load() >= 2 * self.speed.batch
-    }
-
-    pub(crate) fn known(&self, prompt: &[u64]) -> u64 {
-        self.cache.known(prompt)
-    }
-
     pub(crate) fn take(&mut self, job: Job) {
         self.waiting.push_back(job);
         self.admit();
