@@ -6,9 +6,13 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, bail};
 use cord_core::{Digest, Seed};
-use cord_lm::{DeviceSpec, Engine, EngineSettings, LmConfig, LoadedModel, Transformer, load, open_device};
+use cord_lm::{
+    Architecture, DeviceSpec, Engine, EngineSettings, LmConfig, LoadedModel, Transformer, load, open_device,
+};
 use cord_recipe::{ModelSource, RunSettings, Scratch};
 use cord_text::{Renderer, TokenizerSpec, train_tokenizer};
+
+use crate::machine;
 
 /// Files of a checkpoint that decide what the model says.
 const IDENTITY: [&str; 6] = [
@@ -25,6 +29,7 @@ const TOKENIZER_ROWS: usize = 8_000;
 
 /// Opens models on the run's device.
 pub(crate) struct Models {
+    spec: DeviceSpec,
     device: burn::tensor::Device,
     settings: EngineSettings,
     open: Mutex<BTreeMap<PathBuf, Arc<Engine>>>,
@@ -34,7 +39,7 @@ impl Models {
     pub(crate) fn new(run: &RunSettings) -> Result<Self> {
         let spec: DeviceSpec = run.device.to_string().parse().map_err(anyhow::Error::msg)?;
         let settings = EngineSettings { max_batch: run.max_batch as usize, ..EngineSettings::default() };
-        Ok(Self { device: open_device(spec)?, settings, open: Mutex::default() })
+        Ok(Self { spec, device: open_device(spec)?, settings, open: Mutex::default() })
     }
 
     /// A checkpoint folder as a running engine.
@@ -46,6 +51,14 @@ impl Models {
         let engine = Arc::new(Engine::start(load(dir, name, &self.device)?, self.settings)?);
         open.insert(dir.to_owned(), engine.clone());
         Ok(engine)
+    }
+
+    /// Bytes that the device has for models; unknown where nothing says so.
+    pub(crate) fn memory(&self) -> Option<usize> {
+        match self.spec {
+            DeviceSpec::Cpu => machine::free_memory(),
+            DeviceSpec::Cuda(index) => machine::gpu_memory(index),
+        }
     }
 
     /// Drops a model that no later stage uses.
@@ -82,8 +95,8 @@ impl Models {
 pub(crate) fn folder(source: &ModelSource) -> Result<PathBuf> {
     match source {
         ModelSource::Path(path) => Ok(path.clone()),
-        ModelSource::Hub { name, .. } => {
-            bail!("can't fetch `{name}` from the hub yet: download it and name its folder as `path`")
+        ModelSource::Hub { name, revision } => {
+            Ok(cord_store::Hub::from_env().fetch(name, revision, cord_store::HubFiles::Model, &mut |_, _, _| {})?)
         }
         ModelSource::Served { server, .. } => {
             bail!("expected a model with weights here, got one behind `{}`", server.endpoints.join("`, `"))
@@ -96,7 +109,11 @@ pub(crate) fn folder(source: &ModelSource) -> Result<PathBuf> {
 pub(crate) fn identity(source: &ModelSource) -> Result<Digest> {
     let dir = folder(source)?;
     let mut files = Vec::new();
-    for name in IDENTITY {
+    // Shards and their index, or the one file that the list above has.
+    let weights = cord_lm::weight_files(&dir)?;
+    let weights = weights.iter().filter_map(|path| path.file_name()?.to_str());
+    let names: Vec<&str> = IDENTITY.into_iter().chain(weights.filter(|name| !IDENTITY.contains(name))).collect();
+    for name in names {
         let path = dir.join(name);
         match std::fs::read(&path) {
             Ok(bytes) => files.push((name, Digest::of_bytes(&bytes))),
@@ -130,5 +147,6 @@ fn config(scratch: &Scratch, renderer: &Renderer) -> LmConfig {
         eos: renderer.eos_ids().to_vec(),
         bos: None,
         pad: Some(renderer.pad_id()),
+        architecture: Architecture::default(),
     }
 }
