@@ -14,8 +14,8 @@ fn largest_difference(one: &Transformer, two: &Transformer) -> f32 {
     pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
-/// Small models of every family, wide enough that their attention is far from uniform.
-fn families() -> Vec<(&'static str, Transformer)> {
+/// Small models of every family; at a scale of 2 their attention is far from uniform.
+fn families(scale: f64) -> Vec<(&'static str, Transformer)> {
     let base = json!({"vocab_size": 48, "hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 3,
         "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 3000});
     let more = [
@@ -35,7 +35,7 @@ fn families() -> Vec<(&'static str, Transformer)> {
             let mut model = Transformer::init(&config, Seed::root(5), &device);
             model.visit(&mut |_, param| {
                 if let ParamMut::Table(t) | ParamMut::Linear(t) = param {
-                    *t = t.clone().mul_scalar(2.0);
+                    *t = t.clone().mul_scalar(scale);
                 }
             });
             (config.architecture.family().model_type(), model)
@@ -61,7 +61,7 @@ fn distance(one: &[Vec<f32>], two: &[Vec<f32>]) -> f32 {
 #[test]
 fn a_pack_is_the_sum_of_its_samples_in_every_family() {
     let examples = uneven();
-    for (family, model) in families() {
+    for (family, model) in families(2.0) {
         let (loss, together) = packed_gradient(&model, &samples(&examples), 1.0, Pass::default());
         let together = host(together);
         let mut sum: Option<(f64, Vec<Vec<f32>>)> = None;
@@ -93,7 +93,7 @@ fn a_pack_is_the_sum_of_its_samples_in_every_family() {
 fn a_gradient_is_what_the_loss_does_in_every_family() {
     // In the direction of the gradient itself the loss must change by its square.
     let examples = &uneven()[..3];
-    for (family, model) in families() {
+    for (family, model) in families(2.0) {
         let (_, gradient) = packed_gradient(&model, &samples(examples), 1.0, Pass { recompute: true, bf16: false });
         let square: f64 = host(gradient.clone()).iter().flatten().map(|g| f64::from(*g).powi(2)).sum();
         let step = 2e-3 / square.sqrt();
@@ -132,7 +132,7 @@ fn packed_training_is_unpacked_training() {
 fn attention_in_pieces_is_attention_at_once() {
     // 2,600 tokens of four heads take several pieces of queries, in layers with a window and without one.
     let long = example("long", 2600, 2000);
-    for (family, model) in families() {
+    for (family, model) in families(2.0) {
         if !["llama", "gemma3_text"].contains(&family) {
             continue;
         }
@@ -320,14 +320,14 @@ fn a_sample_of_20k_tokens_of_a_model_of_1_5b_is_planned_to_fit_80_gb_and_without
 #[test]
 fn half_precision_points_where_f32_does_and_loses_no_small_step() {
     let examples = uneven();
-    for (family, model) in families() {
+    for (family, model) in families(1.0) {
         let gradient = |bf16| host(packed_gradient(&model, &samples(&examples), 1.0, Pass { recompute: true, bf16 }).1);
         let (half, full) = (gradient(true), gradient(false));
         let dot = |a: &[Vec<f32>], b: &[Vec<f32>]| -> f64 {
             a.iter().flatten().zip(b.iter().flatten()).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
         };
         let cosine = dot(&half, &full) / (dot(&half, &half) * dot(&full, &full)).sqrt();
-        assert!(cosine > 0.98 && half != full, "{family}: {cosine}");
+        assert!(cosine > 0.99 && half != full, "{family}: {cosine}");
     }
     // Steps far below what bf16 can tell apart add up in the f32 weights.
     let mut tiny = TrainSettings { bf16: true, batch: 8, ..settings(20) };
