@@ -156,7 +156,7 @@ fn training_has_its_means() {
     assert_eq!((lora.rank, lora.alpha, lora.targets), (8, 16.0, vec!["q_proj".to_owned(), "v_proj".to_owned()]));
     assert_eq!(all.validation, Some(Validation { rows: 8, every: 5, patience: Some(2), best: true }));
     let error = read(MINI, &["train.lora={ rank = 0, ranks = 1 }", "train.too-long=cut"]).unwrap_err().to_string();
-    for part in ["train.lora.rank", "train.lora.ranks", "train.too-long"] {
+    for part in ["`train.lora.rank`", "got `ranks`", "`train.too-long`"] {
         assert!(error.contains(part), "{part}: {error}");
     }
 }
