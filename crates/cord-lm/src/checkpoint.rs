@@ -78,8 +78,10 @@ pub struct LoadedModel {
 pub fn load(dir: &Path, name: &str, device: &Device) -> Result<LoadedModel, LmError> {
     let mut config = LmConfig::from_dir(dir)?;
     let renderer = Renderer::from_dir(dir)?;
-    if renderer.vocab_size() > config.vocab {
-        return Err(LmError::Vocabulary { path: dir.to_owned(), rows: config.vocab, tokens: renderer.vocab_size() });
+    // A token that was added beyond the table is refused where a text has it.
+    if renderer.own_vocab_size() > config.vocab {
+        let (rows, tokens) = (config.vocab, renderer.own_vocab_size());
+        return Err(LmError::Vocabulary { path: dir.to_owned(), rows, tokens });
     }
     config.eos = renderer.eos_ids().to_vec();
     let (transformer, weights) = read_weights(dir, &config, device)?;

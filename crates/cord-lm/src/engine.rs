@@ -70,6 +70,7 @@ pub struct Engine {
     id: ModelId,
     renderer: Arc<Renderer>,
     context: u32,
+    vocab: usize,
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -83,7 +84,7 @@ impl Engine {
         let LoadedModel { transformer, renderer, id } = model;
         let renderer = Arc::new(renderer);
         let (sender, receiver) = async_channel::bounded(settings.queue);
-        let context = transformer.config().context as u32;
+        let (context, vocab) = (transformer.config().context as u32, transformer.config().vocab);
         let known = PrefixCache::new(settings.known_bytes);
         let mut worker = Worker { name: id.name.clone(), transformer, renderer: renderer.clone(), settings, known };
         let thread = std::thread::Builder::new()
@@ -93,7 +94,7 @@ impl Engine {
                 device: "cpu".into(),
                 reason: format!("no thread could be started: {e}"),
             })?;
-        Ok(Self { id, renderer, context, jobs: Some(sender), thread: Some(thread) })
+        Ok(Self { id, renderer, context, vocab, jobs: Some(sender), thread: Some(thread) })
     }
 
     fn fits(&self, needed: u64) -> Result<(), ModelError> {
@@ -101,6 +102,13 @@ impl Engine {
             return Ok(());
         }
         Err(ModelError::ContextExceeded { model: self.id.name.clone(), limit: self.context, needed })
+    }
+
+    /// Has the embedding a row for every token?
+    fn embeds(&self, ids: &[u32]) -> Result<(), ModelError> {
+        let Some(id) = ids.iter().find(|id| **id as usize >= self.vocab) else { return Ok(()) };
+        let reason = format!("expected token ids below the {} rows of the embedding, got {id}", self.vocab);
+        Err(ModelError::Tokenizer { model: self.id.name.clone(), reason })
     }
 
     async fn submit<T>(&self, job: Job, reply: oneshot::Receiver<Result<T, ModelError>>) -> Result<T, ModelError> {
@@ -134,6 +142,7 @@ impl LanguageModel for Engine {
         Box::pin(async move {
             let text = |e| text_fault(&self.id.name, &e);
             let prompt = self.renderer.prompt_ids(&request.prompt).map_err(text)?;
+            self.embeds(&prompt)?;
             self.fits(prompt.len() as u64 + u64::from(request.max_tokens))?;
             let (reply, receiver) = oneshot::channel();
             let GenerateRequest { stop, max_tokens, sampling, seed, .. } = request;
@@ -151,6 +160,8 @@ impl LanguageModel for Engine {
                 let (model, continuation) = (self.id.name.clone(), request.continuation);
                 return Err(ModelError::EmptyContinuation { model, continuation });
             }
+            self.embeds(&prompt)?;
+            self.embeds(&continuation)?;
             self.fits((prompt.len() + continuation.len()) as u64)?;
             let (reply, receiver) = oneshot::channel();
             self.submit(Job::Score(Score { prompt, continuation, reply }), receiver).await

@@ -367,6 +367,33 @@ fn what_does_not_fit_the_context_is_refused() {
     assert_eq!(empty.to_string(), "`wide`: expected a continuation of at least one token, got ``");
 }
 
+/// As Gemma 3's tokenizers have a token for images above the rows of its text models.
+#[test]
+fn a_token_that_was_added_above_the_embedding_is_refused_where_a_text_has_it() {
+    let device = open_device(DeviceSpec::Cpu).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let LoadedModel { transformer, renderer, .. } = model();
+    save(dir.path(), &transformer, &renderer, Dtype::F32).unwrap();
+    let path = dir.path().join("tokenizer.json");
+    let mut json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let added = serde_json::json!({"id": renderer.vocab_size(), "content": "<image>", "single_word": false,
+        "lstrip": false, "rstrip": false, "normalized": false, "special": true});
+    json["added_tokens"].as_array_mut().unwrap().push(added);
+    std::fs::write(&path, json.to_string()).unwrap();
+    let engine = Engine::start(load(dir.path(), "wide", &device).unwrap(), EngineSettings::default()).unwrap();
+    let score = |continuation: &str| {
+        let prompt = Prompt { messages: vec![Message::user("7")], opening: Opening::Plain, prefix: String::new() };
+        block_on(engine.loglikelihood(ScoreRequest { prompt, continuation: continuation.into() }))
+    };
+    assert!(score(" 7, 9").is_ok());
+    let error = score(" 7 <image>").unwrap_err().to_string();
+    let rows = renderer.vocab_size();
+    assert!(
+        error.contains(&format!("expected token ids below the {rows} rows of the embedding, got {rows}")),
+        "{error}"
+    );
+}
+
 #[test]
 fn a_checkpoint_that_does_not_fit_its_config_names_every_tensor() {
     let device = open_device(DeviceSpec::Cpu).unwrap();

@@ -28,7 +28,7 @@ use cord_train::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// As `cord` has it, which this crate can't see.
+/// A recipe's default.
 const PART_TOKENS: usize = 1024;
 
 #[derive(Parser)]
@@ -46,6 +46,9 @@ struct Arguments {
     /// Tokens of the one sample of `--work memory`.
     #[arg(long, default_value_t = 2048)]
     tokens: usize,
+    /// Tokens whose gradient is computed at a time in training. Parts that the threads can't share evenly leave some of them idle.
+    #[arg(long, default_value_t = PART_TOKENS)]
+    part_tokens: usize,
     /// With `--work memory`: compute activations again instead of keeping them.
     #[arg(long)]
     recompute: bool,
@@ -129,7 +132,9 @@ fn main() {
             println!("{}", measure_memory(model, &arguments));
             return;
         }
-        Work::Train => ("train", shape.train.batch, measure_training(model, &shape.train, threads)),
+        Work::Train => {
+            ("train", shape.train.batch, measure_training(model, &shape.train, arguments.part_tokens, threads))
+        }
         Work::Decode => {
             let batches = &shape.decode.batches;
             let batch = arguments.batch.unwrap_or(batches[0]);
@@ -159,9 +164,10 @@ fn token(row: usize, place: usize, vocab: usize) -> u32 {
     (3 + (row * 31 + place * 7) % (vocab - 3)) as u32
 }
 
-fn measure_training(model: Transformer, work: &TrainWork, threads: usize) -> Measured {
+fn measure_training(model: Transformer, work: &TrainWork, part_tokens: usize, threads: usize) -> Measured {
     let mut cpu = Vec::new();
-    let steps = training(model, work, work.warmup + work.repetitions, threads, &mut || cpu.push(cpu_seconds()));
+    let settings = TrainSettings { part_tokens, ..settings(work, work.warmup + work.repetitions) };
+    let steps = training(model, work, &settings, threads, &mut || cpu.push(cpu_seconds()));
     Measured {
         tokens: steps[0].tokens,
         seconds: steps[work.warmup..].iter().map(|step| step.seconds).collect(),
@@ -173,15 +179,14 @@ fn measure_training(model: Transformer, work: &TrainWork, threads: usize) -> Mea
 fn training(
     model: Transformer,
     work: &TrainWork,
-    count: usize,
+    settings: &TrainSettings,
     threads: usize,
     after: &mut dyn FnMut(),
 ) -> Vec<StepReport> {
     let vocab = model.config().vocab;
     let examples: Vec<Example> = (0..work.batch).map(|row| example(row, work.tokens, vocab)).collect();
-    let settings = settings(work, count);
     let mut steps: Vec<StepReport> = Vec::new();
-    train(model, &examples, &settings, None, threads, &|| false, &mut |step| {
+    train(model, &examples, settings, None, threads, &|| false, &mut |step| {
         steps.push(*step);
         after();
     })
@@ -259,7 +264,7 @@ fn parity(model: &Transformer, shape: &Shape, arguments: &Arguments, threads: us
         model.logits(model.forward(ids)).to_data().try_into_vec().expect("logits are f32")
     };
     let losses = |model: &Transformer| -> Vec<f64> {
-        let steps = training(model.clone(), &shape.train, STEPS, threads, &mut || {});
+        let steps = training(model.clone(), &shape.train, &settings(&shape.train, STEPS), threads, &mut || {});
         steps.iter().map(|step| step.loss).collect()
     };
     let replies = |model: &Transformer| -> Vec<String> {
