@@ -5,14 +5,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, bail};
-use cord_core::{Digest, Seed};
+use cord_client::ServedModel;
+use cord_core::{Digest, LanguageModel, Seed};
 use cord_lm::{
     Architecture, DeviceSpec, Engine, EngineSettings, LmConfig, LoadedModel, Transformer, load, open_device,
 };
-use cord_recipe::{ModelSource, RunSettings, Scratch};
+use cord_recipe::{ModelSource, RunSettings, Scratch, TokenizerSource};
+use cord_store::{Hub, HubFiles, Store};
 use cord_text::{Renderer, TokenizerSpec, train_tokenizer};
 
 use crate::machine;
+use crate::served::{Memory, Servers, unasked};
 
 /// Files of a checkpoint that decide what the model says.
 const IDENTITY: [&str; 6] = [
@@ -27,19 +30,60 @@ const IDENTITY: [&str; 6] = [
 /// Texts that a tokenizer is trained on: more change no merge of a small vocabulary.
 const TOKENIZER_ROWS: usize = 8_000;
 
-/// Opens models on the run's device.
+/// Opens models: on the run's device, or behind their servers.
 pub(crate) struct Models {
     spec: DeviceSpec,
     device: burn::tensor::Device,
     settings: EngineSettings,
     open: Mutex<BTreeMap<PathBuf, Arc<Engine>>>,
+    pub(crate) servers: Servers,
+}
+
+/// A model that is ready to answer.
+#[derive(Clone)]
+pub(crate) enum Opened {
+    /// In this process.
+    Engine(Arc<Engine>),
+    /// Behind a server.
+    Served(Arc<ServedModel>),
+}
+
+impl Opened {
+    pub(crate) fn model(&self) -> Arc<dyn LanguageModel> {
+        match self {
+            Self::Engine(engine) => engine.clone(),
+            Self::Served(served) => served.clone(),
+        }
+    }
 }
 
 impl Models {
-    pub(crate) fn new(run: &RunSettings) -> Result<Self> {
+    pub(crate) fn new(run: &RunSettings, store: &Store) -> Result<Self> {
         let spec: DeviceSpec = run.device.to_string().parse().map_err(anyhow::Error::msg)?;
         let settings = EngineSettings { max_batch: run.max_batch as usize, ..EngineSettings::default() };
-        Ok(Self { spec, device: open_device(spec)?, settings, open: Mutex::default() })
+        let device = open_device(spec)?;
+        Ok(Self { spec, device, settings, open: Mutex::default(), servers: Servers::new(store)? })
+    }
+
+    /// A model, running. One source is opened once.
+    pub(crate) fn open(&self, source: &ModelSource, name: &str) -> Result<Opened> {
+        match source {
+            ModelSource::Served { server, tokenizer } => {
+                let label = source.label().expect("a served model has a label");
+                Ok(Opened::Served(self.servers.model(&label, server, &tokenizer_folder(tokenizer)?)?))
+            }
+            other => Ok(Opened::Engine(self.engine(&folder(other)?, name)?)),
+        }
+    }
+
+    /// A model's content-derived name. Servers that were never asked are asked.
+    pub(crate) fn identity(&self, label: &str, source: &ModelSource) -> Result<Digest> {
+        match source {
+            ModelSource::Served { server, tokenizer } => {
+                self.servers.identity(label, server, &tokenizer_folder(tokenizer)?)
+            }
+            other => files_digest(&folder(other)?),
+        }
     }
 
     /// A checkpoint folder as a running engine.
@@ -96,7 +140,7 @@ pub(crate) fn folder(source: &ModelSource) -> Result<PathBuf> {
     match source {
         ModelSource::Path(path) => Ok(path.clone()),
         ModelSource::Hub { name, revision } => {
-            Ok(cord_store::Hub::from_env().fetch(name, revision, cord_store::HubFiles::Model, &mut |_, _, _| {})?)
+            Ok(Hub::from_env().fetch(name, revision, HubFiles::Model, &mut |_, _, _| {})?)
         }
         ModelSource::Served { server, .. } => {
             bail!("expected a model with weights here, got one behind `{}`", server.endpoints.join("`, `"))
@@ -105,12 +149,28 @@ pub(crate) fn folder(source: &ModelSource) -> Result<PathBuf> {
     }
 }
 
-/// A model's content-derived name.
-pub(crate) fn identity(source: &ModelSource) -> Result<Digest> {
-    let dir = folder(source)?;
+/// Where a served model's tokenizer is.
+fn tokenizer_folder(source: &TokenizerSource) -> Result<PathBuf> {
+    match source {
+        TokenizerSource::Path(path) => Ok(path.clone()),
+        TokenizerSource::Hub { name, revision } => {
+            Ok(Hub::from_env().fetch(name, revision, HubFiles::Tokenizer, &mut |_, _, _| {})?)
+        }
+    }
+}
+
+/// A model's content-derived name without asking any server: one that was never asked gets a name that no stage has.
+pub(crate) fn known_identity(label: &str, source: &ModelSource, memory: &Memory) -> Result<Digest> {
+    match source {
+        ModelSource::Served { .. } => Ok(memory.identity(label).unwrap_or_else(|| unasked(label))),
+        other => files_digest(&folder(other)?),
+    }
+}
+
+fn files_digest(dir: &Path) -> Result<Digest> {
     let mut files = Vec::new();
     // Shards and their index, or the one file that the list above has.
-    let weights = cord_lm::weight_files(&dir)?;
+    let weights = cord_lm::weight_files(dir)?;
     let weights = weights.iter().filter_map(|path| path.file_name()?.to_str());
     let names: Vec<&str> = IDENTITY.into_iter().chain(weights.filter(|name| !IDENTITY.contains(name))).collect();
     for name in names {
