@@ -82,7 +82,7 @@ impl Models {
             ModelSource::Served { server, tokenizer } => {
                 self.servers.identity(label, server, &tokenizer_folder(tokenizer)?)
             }
-            other => files_digest(&folder(other)?),
+            other => weights_identity(other),
         }
     }
 
@@ -163,6 +163,14 @@ fn tokenizer_folder(source: &TokenizerSource) -> Result<PathBuf> {
 pub(crate) fn known_identity(label: &str, source: &ModelSource, memory: &Memory) -> Result<Digest> {
     match source {
         ModelSource::Served { .. } => Ok(memory.identity(label).unwrap_or_else(|| unasked(label))),
+        other => weights_identity(other),
+    }
+}
+
+/// The name of weights in this process. A commit of the hub is a name of content by itself: nothing is fetched for it.
+fn weights_identity(source: &ModelSource) -> Result<Digest> {
+    match source {
+        ModelSource::Hub { name, revision } => Ok(Digest::of_json(&("hub", name, revision))),
         other => files_digest(&folder(other)?),
     }
 }
