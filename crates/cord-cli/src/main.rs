@@ -2,6 +2,8 @@
 
 mod accounts;
 mod datasets;
+mod eval;
+mod judge;
 mod machine;
 mod meter;
 mod models;
@@ -58,6 +60,8 @@ enum Verb {
     Plan(RecipeArgs),
     /// Make the table of a recipe whose stages are done, without running anything.
     Table(RecipeArgs),
+    Eval(eval::EvalArgs),
+    Judge(judge::JudgeArgs),
 }
 
 #[derive(Args)]
@@ -163,6 +167,8 @@ fn act(verb: &Verb) -> Result<ExitCode> {
             print(&plan::whereabouts(&plan, &store)?);
             Ok(ExitCode::SUCCESS)
         }
+        Verb::Eval(args) => eval::act(args),
+        Verb::Judge(args) => judge::act(args),
     }
 }
 

@@ -43,7 +43,7 @@ pub(crate) fn plan(recipe: &Recipe) -> Result<Plan> {
         known.models.insert(label.clone(), identity(source)?);
     }
     for (label, source) in &needs.datasets {
-        known.datasets.insert(label.clone(), datasets::digest(source)?);
+        known.datasets.insert(label.clone(), datasets::digest(source, &datasets::data_folder(&recipe.run))?);
     }
     Ok(recipe.plan(&known)?)
 }
@@ -223,7 +223,7 @@ fn make(
     Ok(match &stage.settings {
         StageSettings::Problems(settings) => {
             let shown = bar(1, "set");
-            let summary = stages::problems(writer, settings)?;
+            let summary = stages::problems(bench, writer, settings)?;
             let message = format!("{} problems", summary["problems"]);
             (summary, message, shown)
         }
@@ -260,8 +260,7 @@ fn make(
             (summary, message, shown)
         }
         StageSettings::Eval(settings) => {
-            let total = input.map_or(Ok(0), count)? * u64::from(settings.samples);
-            let shown = bar(total, "samples");
+            let shown = bar(0, "samples");
             let (summary, failures) = stages::evaluate(bench, writer, stage, settings, &shown)?;
             let tally = &summary["tally"];
             let message = format!("{} of {} samples right, {}", tally["correct"], tally["samples"], failed(&failures));

@@ -11,7 +11,12 @@ pub(crate) fn letter(place: usize) -> char {
 
 /// The problem's options as they are put to a model, one a line: `(A) …`.
 pub(crate) fn rendered(options: &[&str]) -> String {
-    options.iter().enumerate().map(|(place, option)| format!("({}) {option}", letter(place))).collect::<Vec<_>>().join("\n")
+    options
+        .iter()
+        .enumerate()
+        .map(|(place, option)| format!("({}) {option}", letter(place)))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// `metadata.options`, a list of texts.

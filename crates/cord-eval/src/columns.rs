@@ -32,7 +32,10 @@ impl RowShape {
             for (place, object) in rows.into_iter().enumerate() {
                 for (name, value) in object {
                     let Value::Object(mut row) = value else {
-                        return Err(ColumnFaults::one(place, format!("expected an object under `{name}`, got `{value}`")));
+                        return Err(ColumnFaults::one(
+                            place,
+                            format!("expected an object under `{name}`, got `{value}`"),
+                        ));
                     };
                     row.insert(key.clone(), Value::String(name));
                     keyed.push(row);
@@ -60,7 +63,9 @@ impl RowShape {
                         spread.push(row);
                     }
                 }
-                other => faults.push((place, format!("expected a list as `{each}`, got `{}`", other.unwrap_or_default()))),
+                other => {
+                    faults.push((place, format!("expected a list as `{each}`, got `{}`", other.unwrap_or_default())))
+                }
             }
         }
         if faults.is_empty() { Ok(spread) } else { Err(ColumnFaults { rows: faults }) }
@@ -220,7 +225,8 @@ impl Columns {
             metadata.insert("context".to_owned(), keep(paragraphs(row, column)).into());
         }
         if let Some(report) = &self.report {
-            let read = column(row, &report.table).and_then(|table| tat_qa::report_text(table, column(row, &report.paragraphs)?));
+            let read = column(row, &report.table)
+                .and_then(|table| tat_qa::report_text(table, column(row, &report.paragraphs)?));
             metadata.insert("context".to_owned(), keep(read).into());
         }
         for (name, from) in &self.fields {
@@ -305,14 +311,33 @@ mod tests {
         let gsm8k = json!({"question": "question", "answer": {"column": "answer", "after": "####"}});
         check(gsm8k, json!({"question": "Q?", "answer": "1+1\n#### 1,002"}), "set-test-00000", "Q?", "1,002");
         let svamp = json!({"id": "ID", "question": ["Body", "Question"], "answer": {"column": "Answer"}});
-        check(svamp, json!({"ID": "c1", "Body": "He has 3", "Question": "How many?", "Answer": 51.0}), "c1", "He has 3. How many?", "51");
+        check(
+            svamp,
+            json!({"ID": "c1", "Body": "He has 3", "Question": "How many?", "Answer": 51.0}),
+            "c1",
+            "He has 3. How many?",
+            "51",
+        );
         let gpqa = json!({"question": "Q", "answer": {"column": "Right", "wrong": ["W1", "W2"]}});
-        let problem = columns(gpqa).problems("g", &rows(json!([{"Q": "Which?", "Right": "r", "W1": "a", "W2": "b"}]))).unwrap().remove(0);
+        let problem = columns(gpqa)
+            .problems("g", &rows(json!([{"Q": "Which?", "Right": "r", "W1": "a", "W2": "b"}])))
+            .unwrap()
+            .remove(0);
         let place = usize::from(problem.answer.as_bytes()[0] - b'A');
         assert_eq!(problem.metadata["options"][place], "r");
-        let labelled = json!({"question": "Q", "answer": {"column": "A"}, "context": "C", "fields": {"long-answer": "L"}});
-        let problem = check(labelled, json!({"Q": "Is it?", "A": "yes", "C": ["one", "two"], "L": "It is."}), "set-test-00000", "Is it?", "yes");
-        assert_eq!((&problem.metadata["context"], &problem.metadata["long-answer"]), (&json!("one\n\ntwo"), &json!("It is.")));
+        let labelled =
+            json!({"question": "Q", "answer": {"column": "A"}, "context": "C", "fields": {"long-answer": "L"}});
+        let problem = check(
+            labelled,
+            json!({"Q": "Is it?", "A": "yes", "C": ["one", "two"], "L": "It is."}),
+            "set-test-00000",
+            "Is it?",
+            "yes",
+        );
+        assert_eq!(
+            (&problem.metadata["context"], &problem.metadata["long-answer"]),
+            (&json!("one\n\ntwo"), &json!("It is."))
+        );
         let report = json!({"id": "uid", "question": "question", "answer": {"column": "answer", "unit": "scale"},
                             "report": {"table": "table", "paragraphs": "paragraphs"}});
         let row = json!({"uid": "u", "question": "How much?", "answer": [1.5, "x"], "scale": "million",

@@ -29,7 +29,10 @@ pub enum PromptError {
         given: String,
     },
     /// Braces with a name that nothing fills.
-    #[error("expected no placeholder but `{{question}}`, `{{context}}` and `{{options}}` in the prompt, got {}", listed(names))]
+    #[error(
+        "expected no placeholder but `{{question}}`, `{{context}}` and `{{options}}` in the prompt, got {}",
+        listed(names)
+    )]
     UnknownPlaceholders {
         /// The placeholders with their braces, in order.
         names: Vec<String>,

@@ -131,7 +131,8 @@ mod tests {
         let template = PromptTemplate::new(None, "{context}\n\n{question}\n{options}".into()).unwrap();
         let mut asked = problem("Which?");
         assert_eq!(template.lacking(&asked), ["context", "options"]);
-        asked.metadata = [("context".to_owned(), json!("About {question}.")), ("options".to_owned(), json!(["x", "y"]))].into();
+        asked.metadata =
+            [("context".to_owned(), json!("About {question}.")), ("options".to_owned(), json!(["x", "y"]))].into();
         assert!(template.lacking(&asked).is_empty());
         let prompt = template.render(&asked, Opening::Plain);
         assert_eq!(prompt.messages, [Message::user("About {question}.\n\nWhich?\n(A) x\n(B) y")]);

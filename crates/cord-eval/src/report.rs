@@ -102,8 +102,10 @@ pub fn report(
             scores.push(sample.problem.as_str(), 0.0);
         }
     }
-    let marks: Vec<(String, Option<Estimate>)> =
-        marks.into_iter().map(|(name, scores)| Ok((name.to_owned(), estimate(&scores)?))).collect::<Result<_, StatsError>>()?;
+    let marks: Vec<(String, Option<Estimate>)> = marks
+        .into_iter()
+        .map(|(name, scores)| Ok((name.to_owned(), estimate(&scores)?)))
+        .collect::<Result<_, StatsError>>()?;
     let majority_score = if fewest >= 3 { estimate(&majority(outcomes, fuel))? } else { None };
     Ok(BenchmarkReport {
         benchmark: benchmark.name.clone(),
@@ -162,7 +164,9 @@ impl BenchmarkReport {
         if let Some(estimate) = &self.majority {
             row(&format!("majority@{}", self.pass_at.keys().next_back().copied().unwrap_or(1)), percent(estimate));
         }
-        for (name, estimate) in self.marks.iter().map(|(n, e)| (n.as_str(), e)).chain(self.macro_f1.iter().map(|e| ("macro-f1", e))) {
+        for (name, estimate) in
+            self.marks.iter().map(|(n, e)| (n.as_str(), e)).chain(self.macro_f1.iter().map(|e| ("macro-f1", e)))
+        {
             row(name, percent(estimate));
         }
         for (name, state) in [

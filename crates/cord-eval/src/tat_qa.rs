@@ -101,7 +101,8 @@ impl Gold {
             format!("expected ``, `thousand`, `million`, `billion` or `percent` as `scale`, got `{scale}`")
         })?;
         let answer = text("answer")?;
-        let spans = spans(&answer).ok_or_else(|| format!("expected text, a number or a list as `answer`, got `{answer}`"))?;
+        let spans =
+            spans(&answer).ok_or_else(|| format!("expected text, a number or a list as `answer`, got `{answer}`"))?;
         Ok(Self { spans, kind, scale })
     }
 
@@ -154,7 +155,8 @@ impl Prediction {
     pub fn find(text: &str) -> Option<Self> {
         let line = |cue: &str| {
             let plain = |line: &'_ str| line.trim().trim_start_matches(['*', '-', '#', '>', ' ']).replace("**", "");
-            let with_cue = |line: String| line.to_lowercase().starts_with(cue).then(|| line[cue.len()..].trim().to_owned());
+            let with_cue =
+                |line: String| line.to_lowercase().starts_with(cue).then(|| line[cue.len()..].trim().to_owned());
             text.lines().rev().find_map(|line| with_cue(plain(line)))
         };
         let said = line("answer:").filter(|said| !said.is_empty()).map(|said| match boxed(&said) {
@@ -341,7 +343,8 @@ fn scale_behind_number(text: &str) -> f64 {
     while let Some(begin) = rest.find(numeric) {
         rest = rest[begin..].trim_start_matches(numeric);
         let mut chars = rest.chars();
-        let after_space = if rest.starts_with(char::is_whitespace) { chars.next().map_or("", |_| chars.as_str()) } else { rest };
+        let after_space =
+            if rest.starts_with(char::is_whitespace) { chars.next().map_or("", |_| chars.as_str()) } else { rest };
         let letters = after_space.bytes().take_while(u8::is_ascii_alphabetic).count();
         if letters > 0 {
             return factor(&after_space[..letters]);
@@ -396,7 +399,10 @@ pub fn report_text(table: &Value, paragraphs: &Value) -> Result<String, String> 
         let cells = row.as_array().ok_or_else(|| format!("expected a list of cells, got `{}`", shortened(row)))?;
         let cells: Vec<String> = cells
             .iter()
-            .map(|cell| cell.as_str().map_or_else(|| cell.to_string(), |text| text.split_whitespace().collect::<Vec<_>>().join(" ")))
+            .map(|cell| {
+                cell.as_str()
+                    .map_or_else(|| cell.to_string(), |text| text.split_whitespace().collect::<Vec<_>>().join(" "))
+            })
             .collect();
         text += &format!("| {} |\n", cells.join(" | "));
     }
@@ -485,7 +491,11 @@ mod tests {
             ("Answer: the fund of 3 million", &["the fund of 3 million"], Scale::None),
         ] {
             let found = Prediction::find(text).unwrap_or_else(|| panic!("{text}"));
-            assert_eq!((found.spans.iter().map(String::as_str).collect::<Vec<_>>().as_slice(), found.scale), (spans, scale), "{text}");
+            assert_eq!(
+                (found.spans.iter().map(String::as_str).collect::<Vec<_>>().as_slice(), found.scale),
+                (spans, scale),
+                "{text}"
+            );
         }
         assert_eq!(Prediction::find("I don't know."), None);
         assert_eq!(Prediction::find("Answer:\nScale: million"), None);
@@ -496,6 +506,9 @@ mod tests {
         let table = json!({"table": [["", "2019"], ["Sales  of\nx", "$ 5"]]});
         let paragraphs = json!([{"order": 2, "text": "two"}, {"order": 1, "text": "one "}]);
         assert_eq!(report_text(&table, &paragraphs).unwrap(), "|  | 2019 |\n| Sales of x | $ 5 |\n\none\n\ntwo");
-        assert_eq!(report_text(&json!({}), &json!([])).unwrap_err(), "expected a list of rows as `table.table`, got `{}`");
+        assert_eq!(
+            report_text(&json!({}), &json!([])).unwrap_err(),
+            "expected a list of rows as `table.table`, got `{}`"
+        );
     }
 }

@@ -67,18 +67,22 @@ impl Verifier {
     /// What a problem lacks for this verifier: expected, given.
     pub fn fault(&self, problem: &Problem) -> Option<String> {
         match self {
-            Self::Math { .. } => problem.answer.trim().is_empty().then(|| "expected a gold answer, got nothing".to_owned()),
+            Self::Math { .. } => {
+                problem.answer.trim().is_empty().then(|| "expected a gold answer, got nothing".to_owned())
+            }
             Self::MultipleChoice => {
                 let Some(options) = choice::options(problem) else {
                     return Some("expected a list of texts as `options`, got none".to_owned());
                 };
                 let letters: Vec<String> = (0..options.len()).map(|place| choice::letter(place).to_string()).collect();
                 let known = letters.contains(&problem.answer);
-                (!known).then(|| format!("expected one of {} as the answer, got `{}`", letters.join(", "), problem.answer))
+                (!known)
+                    .then(|| format!("expected one of {} as the answer, got `{}`", letters.join(", "), problem.answer))
             }
             Self::Label { labels } => {
                 let known = labels.contains(&problem.answer);
-                (!known).then(|| format!("expected one of {} as the answer, got `{}`", labels.join(", "), problem.answer))
+                (!known)
+                    .then(|| format!("expected one of {} as the answer, got `{}`", labels.join(", "), problem.answer))
             }
             Self::TatQa => gold_of(problem).err(),
         }
@@ -88,7 +92,14 @@ impl Verifier {
     ///
     /// Text inside a reasoning block is never an answer. A problem with a [`fault`](Self::fault) is
     /// [`Doubt::EmptyGold`].
-    pub fn assess(&self, problem: &Problem, response: &str, start: Start, extractor: Extractor, fuel: u64) -> Assessment {
+    pub fn assess(
+        &self,
+        problem: &Problem,
+        response: &str,
+        start: Start,
+        extractor: Extractor,
+        fuel: u64,
+    ) -> Assessment {
         let Extractor { rules, language } = extractor;
         let unread = |why: Doubt| Assessment::plain(Verdict::Unparsed { why }, None);
         match self {
@@ -109,10 +120,10 @@ impl Verifier {
                 Ok((label, given)) => closed(label.map(str::to_owned), given, &problem.answer),
                 Err(why) => unread(why),
             },
-            Self::TatQa => match (gold_of(problem), outside(response, start)) {
+            Self::TatQa => match (gold_of(problem), said(response, start)) {
                 (Err(_), _) => unread(Doubt::EmptyGold),
                 (_, None) => unread(Doubt::UnclosedThink),
-                (Ok(gold), Some(said)) => tat_qa(&gold, said),
+                (Ok(gold), Some(text)) => tat_qa(&gold, text),
             },
         }
     }
@@ -121,7 +132,9 @@ impl Verifier {
 /// An answer of a closed set. One that is not in the set was not read: nothing says that it is meant as another.
 fn closed(found: Option<String>, given: String, gold: &str) -> Assessment {
     let verdict = match &found {
-        None => return Assessment::plain(Verdict::Unparsed { why: Doubt::NoBox }, Some(given).filter(|g| !g.is_empty())),
+        None => {
+            return Assessment::plain(Verdict::Unparsed { why: Doubt::NoBox }, Some(given).filter(|g| !g.is_empty()));
+        }
         Some(found) if found == gold => Verdict::Correct { by: Ground::Spelling },
         Some(_) => Verdict::Incorrect { given },
     };
@@ -142,7 +155,7 @@ fn tat_qa(gold: &Gold, said: &str) -> Assessment {
 }
 
 /// What a response says after its reasoning; nothing where that never closes.
-pub(crate) fn outside(response: &str, start: Start) -> Option<&str> {
+pub fn said(response: &str, start: Start) -> Option<&str> {
     const CLOSE: &str = "</think>";
     match response.rsplit_once(CLOSE) {
         Some((_, said)) if !said.contains("<think>") => Some(said),
@@ -190,7 +203,10 @@ mod tests {
         let labels = Verifier::Label { labels: vec!["yes".into(), "no".into()] };
         check(&labels, &problem("no", &[]), r"yes</think>\boxed{No}", Some("no"), Some(true));
         check(&labels, &problem("no", &[]), r"no \boxed{no}", None, None);
-        let report = problem("3 million", &[("answer", json!(3)), ("answer_type", json!("arithmetic")), ("scale", json!("million"))]);
+        let report = problem(
+            "3 million",
+            &[("answer", json!(3)), ("answer_type", json!("arithmetic")), ("scale", json!("million"))],
+        );
         check(&Verifier::TatQa, &report, "x</think>Answer: 3\nScale: million", Some("3 million"), Some(true));
         check(&Verifier::TatQa, &report, "x</think>Answer: 3\nScale: thousand", Some("3 thousand"), Some(false));
         check(&Verifier::TatQa, &report, "x</think>three", None, None);
@@ -209,7 +225,10 @@ mod tests {
     #[test]
     fn what_a_problem_lacks_is_said() {
         let fault = |verifier: &Verifier, problem: &Problem| verifier.fault(problem).unwrap();
-        assert_eq!(fault(&Verifier::MultipleChoice, &problem("A", &[])), "expected a list of texts as `options`, got none");
+        assert_eq!(
+            fault(&Verifier::MultipleChoice, &problem("A", &[])),
+            "expected a list of texts as `options`, got none"
+        );
         let choice = problem("C", &[("options", json!(["1", "2"]))]);
         assert_eq!(fault(&Verifier::MultipleChoice, &choice), "expected one of A, B as the answer, got `C`");
         assert_eq!(fault(&Verifier::TatQa, &choice), "expected `answer_type` beside the question, got nothing");

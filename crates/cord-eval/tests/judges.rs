@@ -54,7 +54,13 @@ impl ChatModel for Scripted {
             let b = part(text, "Response B:", "Which response");
             let word = match stream.uniform() {
                 u if u < faults.first => "A",
-                u if u < faults.first + faults.longer => if a.len() > b.len() { "A" } else { "B" },
+                u if u < faults.first + faults.longer => {
+                    if a.len() > b.len() {
+                        "A"
+                    } else {
+                        "B"
+                    }
+                }
                 _ => match (a.contains("right"), b.contains("right")) {
                     (true, false) => "A",
                     (false, true) => "B",
@@ -64,7 +70,8 @@ impl ChatModel for Scripted {
             format!("I looked.\nVERDICT: {word}")
         } else {
             let response = part(text, "Response:\n", "Does the response");
-            let accepts = if stream.uniform() < faults.longer { response.len() > 150 } else { response.contains("right") };
+            let accepts =
+                if stream.uniform() < faults.longer { response.len() > 150 } else { response.contains("right") };
             // An honest slip now and then, without regard to length: without any there is nothing to compare.
             let accepts = if stream.uniform() < 0.1 { !accepts } else { accepts };
             format!("I looked.\nVERDICT: {}", if accepts { "CORRECT" } else { "INCORRECT" })
@@ -229,7 +236,12 @@ fn a_panel_outvotes_a_judge_and_agreement_is_measured() {
     let alpha = agreement::krippendorff_alpha(&labels).unwrap();
     let fleiss = agreement::fleiss_kappa(&labels).unwrap();
     assert!((alpha - fleiss).abs() < 0.1 && alpha > 0.1, "{alpha} {fleiss}");
-    assert!(found.iter().filter(|j| matches!(j.panel, Vote::Unscored(_))).all(|j| j.votes.iter().any(|v| v.said().is_none())));
+    assert!(
+        found
+            .iter()
+            .filter(|j| matches!(j.panel, Vote::Unscored(_)))
+            .all(|j| j.votes.iter().any(|v| v.said().is_none()))
+    );
     assert!(found.iter().filter(|j| j.panel.said().is_some()).count() > 250);
 }
 

@@ -20,8 +20,7 @@ fn read(file: &str) -> Option<Value> {
 /// The script's authors give exact match 45.92, F1 58.88 and scale 90.95 for their sample prediction on dev.
 #[test]
 fn the_sample_prediction_scores_what_its_authors_report() {
-    let (Some(dev), Some(predictions)) =
-        (read("tatqa/tatqa_dataset_dev.json"), read("tatqa/sample_prediction.json"))
+    let (Some(dev), Some(predictions)) = (read("tatqa/tatqa_dataset_dev.json"), read("tatqa/sample_prediction.json"))
     else {
         return;
     };
@@ -58,7 +57,13 @@ fn pubmedqa_metrics_equal_the_confusion_counts() {
     let truth = truth.as_object().unwrap();
     let guess = |id: &str| {
         let text = all[id]["LONG_ANSWER"].as_str().unwrap().to_lowercase();
-        if text.contains("not ") { "no" } else if text.contains("may ") { "maybe" } else { "yes" }
+        if text.contains("not ") {
+            "no"
+        } else if text.contains("may ") {
+            "maybe"
+        } else {
+            "yes"
+        }
     };
     let answers: Vec<(&str, &str, Option<&str>)> =
         truth.iter().map(|(id, gold)| (id.as_str(), gold.as_str().unwrap(), Some(guess(id)))).collect();

@@ -31,7 +31,10 @@ pub fn read_records(bytes: Vec<u8>, path: &Path, header: &[String]) -> Result<Ve
         "csv" => separated(&bytes, path, b',', header),
         "tsv" => separated(&bytes, path, b'\t', header),
         "parquet" => parquet(bytes, path),
-        _ => Err(faulty(path, vec![format!("expected a file `.jsonl`, `.json`, `.csv`, `.tsv` or `.parquet`, got `.{ending}`")])),
+        _ => Err(faulty(
+            path,
+            vec![format!("expected a file `.jsonl`, `.json`, `.csv`, `.tsv` or `.parquet`, got `.{ending}`")],
+        )),
     }
 }
 
@@ -149,7 +152,9 @@ fn value(field: &Field) -> Value {
         Field::Double(n) => float(*n),
         Field::Str(text) => text.clone().into(),
         Field::Bytes(bytes) => String::from_utf8_lossy(bytes.data()).into_owned().into(),
-        Field::Group(row) => Value::Object(row.get_column_iter().map(|(name, field)| (name.clone(), value(field))).collect()),
+        Field::Group(row) => {
+            Value::Object(row.get_column_iter().map(|(name, field)| (name.clone(), value(field))).collect())
+        }
         Field::ListInternal(list) => list.elements().iter().map(value).collect(),
         Field::MapInternal(map) => {
             let key = |field: &Field| value(field).as_str().map_or_else(|| field.to_string(), str::to_owned);
@@ -177,7 +182,12 @@ mod tests {
         check("a.json", "[{\"a\": [1]}]", &[], json!([{"a": [1]}]));
         check("a.json", "{\"k\": {\"a\": 1}}", &[], json!([{"k": {"a": 1}}]));
         check("a.csv", "\u{feff}a,b\n\"x, \"\"y\"\"\nz\",2\n", &[], json!([{"a": "x, \"y\"\nz", "b": "2"}]));
-        check("a.tsv", "He said \"hi\t18\nx\t2\n", &["q", "a"], json!([{"q": "He said \"hi", "a": "18"}, {"q": "x", "a": "2"}]));
+        check(
+            "a.tsv",
+            "He said \"hi\t18\nx\t2\n",
+            &["q", "a"],
+            json!([{"q": "He said \"hi", "a": "18"}, {"q": "x", "a": "2"}]),
+        );
     }
 
     #[test]
@@ -214,6 +224,9 @@ mod tests {
         let rows = read_records(bytes, Path::new("samples.parquet"), &[]).unwrap();
         assert_eq!(rows.len(), 1);
         let got = |name: &str| rows[0][name].clone();
-        assert_eq!([got("problem"), got("sample"), got("reason"), got("correct")], [json!("p"), json!(3), json!(null), json!(true)]);
+        assert_eq!(
+            [got("problem"), got("sample"), got("reason"), got("correct")],
+            [json!("p"), json!(3), json!(null), json!(true)]
+        );
     }
 }

@@ -12,6 +12,6 @@ pub mod report;
 mod rubric;
 mod voice;
 
-pub use panel::{Comparison, Comparisons, Item, Judgement, Panel, PairItem, Vote, majority_of};
+pub use panel::{Comparison, Comparisons, Item, Judgement, PairItem, Panel, Vote, majority_of};
 pub use rubric::{Mark, Preference, Rubric, RubricError, RubricKind, Word};
 pub use voice::{ChatVoice, LanguageVoice, Question, Unscored, Voice};

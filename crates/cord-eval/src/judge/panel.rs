@@ -131,7 +131,12 @@ pub struct Panel {
 impl Panel {
     /// Judges responses, in the order of problem and sample. `observe` is called with the number of items that ended. Once
     /// `stop` is set nothing new is begun and what has ended is given back.
-    pub async fn judge(&self, items: &[Item], stop: &AtomicBool, observe: &(dyn Fn(usize) + Send + Sync)) -> Vec<Judgement> {
+    pub async fn judge(
+        &self,
+        items: &[Item],
+        stop: &AtomicBool,
+        observe: &(dyn Fn(usize) + Send + Sync),
+    ) -> Vec<Judgement> {
         let one = |item: &'_ Item| -> BoxFuture<'_, Judgement> {
             let fields = BTreeMap::from([
                 ("question", item.question.clone()),
@@ -153,7 +158,12 @@ impl Panel {
     }
 
     /// Compares pairs, each judge in both orders; otherwise as [`judge`](Self::judge).
-    pub async fn compare(&self, items: &[PairItem], stop: &AtomicBool, observe: &(dyn Fn(usize) + Send + Sync)) -> Comparisons {
+    pub async fn compare(
+        &self,
+        items: &[PairItem],
+        stop: &AtomicBool,
+        observe: &(dyn Fn(usize) + Send + Sync),
+    ) -> Comparisons {
         let one = |item: &'_ PairItem| -> BoxFuture<'_, Comparison> {
             let fields = |first: usize| {
                 BTreeMap::from([
@@ -246,6 +256,9 @@ mod tests {
         {
             assert_eq!(both(&[Vote::Said(straight), Vote::Said(exchanged)]), Vote::Said(expected));
         }
-        assert_eq!(both(&[Vote::Said(First), Vote::Unscored(Unscored::Truncated)]), Vote::Unscored(Unscored::Truncated));
+        assert_eq!(
+            both(&[Vote::Said(First), Vote::Unscored(Unscored::Truncated)]),
+            Vote::Unscored(Unscored::Truncated)
+        );
     }
 }

@@ -125,10 +125,8 @@ pub fn of_comparisons(
     people: &Known<Preference>,
 ) -> JudgeReport {
     let columns = places(judges).map(|(judge, place)| {
-        let votes: Vec<Vote<Preference>> = comparisons
-            .iter()
-            .map(|c| place.map_or_else(|| c.panel.clone(), |place| c.votes[place].clone()))
-            .collect();
+        let votes: Vec<Vote<Preference>> =
+            comparisons.iter().map(|c| place.map_or_else(|| c.panel.clone(), |place| c.votes[place].clone())).collect();
         let mut scores = Scores::default();
         let mut with_people = Vec::new();
         for (comparison, vote) in comparisons.iter().zip(&votes) {
@@ -139,7 +137,8 @@ pub fn of_comparisons(
                 Preference::Second => 0.0,
             };
             scores.push(comparison.problem.as_str(), value);
-            with_people.extend(people.get(&(comparison.problem.clone(), comparison.sample)).map(|label| (word, *label)));
+            with_people
+                .extend(people.get(&(comparison.problem.clone(), comparison.sample)).map(|label| (word, *label)));
         }
         let of = |problem: &str, sample: u32| (problem.to_owned(), sample);
         let lengths = |problem: &str, sample| lengths.get(&of(problem, sample)).copied();
@@ -216,7 +215,8 @@ impl JudgeReport {
             let value = a.value.map_or_else(|| "–".to_owned(), |value| format!("{value:.3}"));
             format!("{value} (n = {})", a.n)
         };
-        let mut row = |name: &str, value: String| write!(text, "\n  {name:<28} {value}").expect("text takes everything");
+        let mut row =
+            |name: &str, value: String| write!(text, "\n  {name:<28} {value}").expect("text takes everything");
         for column in &self.columns {
             row(&column.judge, String::new());
             let counts: Vec<String> = column.counts.iter().map(|(name, count)| format!("{count} {name}")).collect();
@@ -224,7 +224,9 @@ impl JudgeReport {
             if let Some(score) = &column.score {
                 row("  score", percent(score));
             }
-            for (name, value) in [("  kappa with verifier", &column.with_verifier), ("  kappa with people", &column.with_people)] {
+            for (name, value) in
+                [("  kappa with verifier", &column.with_verifier), ("  kappa with people", &column.with_people)]
+            {
                 if let Some(value) = value {
                     row(name, agreement(value));
                 }
@@ -239,7 +241,8 @@ impl JudgeReport {
         for (pair, value) in &self.cohen_kappa {
             row(&format!("kappa of {pair}"), agreement(value));
         }
-        for (name, value) in [("Fleiss' kappa", &self.fleiss_kappa), ("Krippendorff's alpha", &self.krippendorff_alpha)] {
+        for (name, value) in [("Fleiss' kappa", &self.fleiss_kappa), ("Krippendorff's alpha", &self.krippendorff_alpha)]
+        {
             if let Some(value) = value {
                 row(name, agreement(value));
             }

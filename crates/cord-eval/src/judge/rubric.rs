@@ -180,7 +180,9 @@ impl Rubric {
         // An underscore may be part of a word (`not_attempted`): both readings are tried.
         let kept = |line: &str| line.replace(['*', '`', '#', '"'], " ").trim().to_lowercase();
         let word = |line: &str| -> Option<Option<W>> {
-            let after = |line: String| line.strip_prefix(self.cue.trim()).map(|rest| rest.trim().trim_end_matches('.').trim().to_owned());
+            let after = |line: String| {
+                line.strip_prefix(self.cue.trim()).map(|rest| rest.trim().trim_end_matches('.').trim().to_owned())
+            };
             let readings = [after(plain(line)), after(kept(line))];
             if readings.iter().all(Option::is_none) {
                 return None;
@@ -193,7 +195,9 @@ impl Rubric {
         };
         let verdicts: Vec<Option<W>> = said.lines().filter_map(word).collect();
         match verdicts.as_slice() {
-            [first, rest @ ..] if first.is_some() && rest.iter().all(|other| other == first) => Ok(first.expect("looked at")),
+            [first, rest @ ..] if first.is_some() && rest.iter().all(|other| other == first) => {
+                Ok(first.expect("looked at"))
+            }
             _ => {
                 let tail: String = said.trim().chars().rev().take(120).collect();
                 Err(Unscored::Unreadable { said: tail.chars().rev().collect() })
