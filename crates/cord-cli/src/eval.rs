@@ -20,6 +20,7 @@ use cord_store::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::judge::{self, JudgeArgs, Judged};
 use crate::shards::Part;
 use crate::stages::Failure;
 use crate::{plan, print, run};
@@ -213,6 +214,9 @@ pub(crate) struct EvalArgs {
     /// The model's name on the server
     #[arg(long, value_name = "NAME", requires = "server")]
     served_name: Option<String>,
+    /// A judge that also reads every sample (repeatable), as of `cord judge`: a folder, URL#MODEL, or exec:COMMAND
+    #[arg(long = "judge", value_name = "JUDGE")]
+    judges: Vec<String>,
     /// Seeds what is drawn
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -347,20 +351,24 @@ pub(crate) fn act(args: &EvalArgs) -> Result<ExitCode> {
     let (summary, store, plan) = run::run(&recipe, Part::Whole)?;
     let finished = finished(&plan, &store)?;
     let comparisons = comparisons(&finished)?;
+    let judged = judged(args, &finished, &store)?;
     if args.json {
         let reports: Vec<serde_json::Value> = finished
             .iter()
-            .map(|one| json!({"model": one.arm, "report": one.report, "folder": one.folder.path()}))
+            .zip(&judged)
+            .map(|(one, judged)| {
+                let judges = judged.as_ref().map(|judged| &judged.report);
+                json!({"model": one.arm, "report": one.report, "judges": judges, "folder": one.folder.path()})
+            })
             .collect();
         print(&serde_json::to_string_pretty(&json!({"reports": reports, "comparisons": comparisons}))?);
     } else {
-        for one in &finished {
-            print(&format!(
-                "{}\n{}\n  samples                  {}\n",
-                one.arm,
-                one.report.text(),
-                one.folder.file(SAMPLES).display()
-            ));
+        for (one, judged) in finished.iter().zip(&judged) {
+            let samples = one.folder.file(SAMPLES);
+            print(&format!("{}\n{}\n  samples                  {}\n", one.arm, one.report.text(), samples.display()));
+            if let Some(judged) = judged {
+                print(&format!("judges of {} on {}\n{}\n", one.arm, one.benchmark, judged.text()));
+            }
         }
         for comparison in &comparisons {
             print(&comparison.text());
@@ -371,6 +379,23 @@ pub(crate) fn act(args: &EvalArgs) -> Result<ExitCode> {
         harness(folder, &finished)?;
     }
     Ok(crate::exit(&summary))
+}
+
+/// The judges' word on every evaluation, by the benchmark's rubric; nothing without judges, or where no sample says
+/// anything.
+fn judged(args: &EvalArgs, finished: &[Finished], store: &Store) -> Result<Vec<Option<Judged>>> {
+    let one = |one: &Finished| -> Result<Option<Judged>> {
+        let says = |row: &SampleRow| !["truncated", "unclosed-think"].contains(&row.verdict.as_str());
+        if args.judges.is_empty() || !one.rows.iter().any(says) {
+            return Ok(None);
+        }
+        let benchmark = benchmark(&one.problems, &one.settings)?;
+        let rubric = benchmark.judge.map_or_else(|| "reference".to_owned(), |judge| judge.rubric);
+        let out = store.folder().join(format!("judge-{}", one.folder.key().short()));
+        let device = args.device.as_deref().unwrap_or("cpu");
+        Ok(Some(judge::judge(&JudgeArgs::of(one.folder.file(SAMPLES), &args.judges, &rubric, device, out))?))
+    };
+    finished.iter().map(one).collect()
 }
 
 fn finished(plan: &cord_recipe::Plan, store: &Store) -> Result<Vec<Finished>> {

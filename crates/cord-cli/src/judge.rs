@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -25,7 +26,10 @@ use serde_json::{Value, json};
 
 use crate::eval::SampleLine;
 use crate::progress::Progress;
-use crate::{machine, print, run, say};
+use crate::{machine, print, run};
+
+/// How long a command may take to end once its input has.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Let judges say whether responses agree with their references, or which of two models answers better.
 ///
@@ -91,8 +95,64 @@ struct Label {
     label: String,
 }
 
+impl JudgeArgs {
+    /// The same for one benchmark's samples, beside an evaluation.
+    pub(crate) fn of(samples: PathBuf, judges: &[String], rubric: &str, device: &str, out: PathBuf) -> Self {
+        Self {
+            samples,
+            against: None,
+            judges: judges.to_vec(),
+            rubric: Some(rubric.to_owned()),
+            labels: None,
+            limit: None,
+            max_tokens: 1024,
+            temperature: 0.0,
+            opening: "plain".to_owned(),
+            api_key_env: None,
+            concurrency: NonZeroUsize::new(16).expect("16 is above 0"),
+            seed: 17,
+            device: device.to_owned(),
+            out,
+            json: false,
+        }
+    }
+}
+
+/// What judges said, and where it is.
+pub(crate) struct Judged {
+    pub(crate) report: JudgeReport,
+    /// Samples that were not shown to judges, for they say nothing.
+    skipped: usize,
+    folder: PathBuf,
+}
+
+impl Judged {
+    /// The report as lines of text, and where the judgements are.
+    pub(crate) fn text(&self) -> String {
+        format!(
+            "{}\n{} samples say nothing after their reasoning and were not shown to judges\njudgements.jsonl and \
+             judge-report.json are in {}",
+            self.report.text(),
+            self.skipped,
+            self.folder.display()
+        )
+    }
+
+    /// Items without a verdict, of all judges.
+    pub(crate) fn unscored(&self) -> u64 {
+        self.report.columns.iter().map(|column| column.unscored).sum()
+    }
+}
+
 /// `cord judge`.
 pub(crate) fn act(args: &JudgeArgs) -> Result<ExitCode> {
+    let judged = judge(args)?;
+    print(&if args.json { serde_json::to_string_pretty(&judged.report)? } else { judged.text() });
+    Ok(ExitCode::from(if judged.unscored() > 0 { 3 } else { 0 }))
+}
+
+/// Asks the judges, and writes what they said.
+pub(crate) fn judge(args: &JudgeArgs) -> Result<Judged> {
     let rubric = rubric(args.rubric.as_deref(), args.against.is_some())?;
     let label = format!("{}/{}", rubric.name, rubric.version);
     let (parent, name) = place(&args.out)?;
@@ -115,21 +175,13 @@ pub(crate) fn act(args: &JudgeArgs) -> Result<ExitCode> {
         Some(path) => compared(args, &panel, &label, &names, &first, &samples(path, None)?.0)?,
     };
     journal.sync()?;
+    if run::INTERRUPTED.load(Ordering::Relaxed) {
+        bail!("stopped after {} items; every answer is kept, and the same command goes on from there", report.items);
+    }
     let path = store.folder().join("judgements.jsonl");
-    let written = store.publish("judgements.jsonl", &to_jsonl(&lines, &path)?)?;
+    store.publish("judgements.jsonl", &to_jsonl(&lines, &path)?)?;
     store.publish("judge-report.json", &serde_json::to_vec_pretty(&report)?)?;
-    if args.json {
-        print(&serde_json::to_string_pretty(&report)?);
-    } else {
-        print(&report.text());
-        print(&format!("{skipped} samples say nothing after their reasoning and were not shown to judges"));
-        print(&format!("judgements.jsonl and judge-report.json are in {}", written.with_file_name("").display()));
-    }
-    if lines.len() as u64 == report.items && report.items > 0 && run::INTERRUPTED.load(Ordering::Relaxed) {
-        say("stopped; every answer is kept, and the same command goes on from there");
-    }
-    let unscored: u64 = report.columns.iter().map(|column| column.unscored).sum();
-    Ok(ExitCode::from(if unscored > 0 { 3 } else { 0 }))
+    Ok(Judged { report, skipped, folder: store.folder().to_path_buf() })
 }
 
 fn place(out: &Path) -> Result<(&Path, &str)> {
@@ -448,7 +500,17 @@ impl Drop for CommandVoice {
     fn drop(&mut self) {
         // The end of its input tells the command to end.
         self.input.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let _ = self.child.lock().unwrap_or_else(PoisonError::into_inner).wait();
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        let begun = Instant::now();
+        while matches!(child.try_wait(), Ok(None)) {
+            // One that does not heed it must not keep this program.
+            if begun.elapsed() > PATIENCE {
+                let _ = child.kill();
+                let _ = child.wait();
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }
 

@@ -169,6 +169,41 @@ fn files_of_every_form_become_problems_and_faults_are_listed() {
     assert!(ran.stderr.contains("https://raw.githubusercontent.com/o/n/r/x/b.jsonl"), "{}", ran.stderr);
 }
 
+#[test]
+fn a_judge_reads_beside_the_verifier_in_one_command() {
+    let desk = Desk::with_models();
+    let problem = json!({"id": "p", "question": "The dial shows 5. Step 1. Go back 2. Name the marks.", "answer": "yes",
+                         "metadata": {"long-answer": "It is right."}});
+    benchmark(
+        &desk,
+        "both",
+        "dataset = \"./problems.jsonl\"\n[prompt]\nuser = \"{question}\"\n[verifier]\nkind = \"label\"\nlabels = [\"yes\", \"no\"]\n\
+         [judge]\nrubric = \"reference\"\nreference = \"long-answer\"",
+    );
+    desk.write("both/problems.jsonl", &problem.to_string());
+    desk.write("judge.sh", JUDGE);
+    let arguments = [
+        "eval",
+        "models/left",
+        "--benchmarks",
+        "./both",
+        "--opening",
+        "plain",
+        "--max-tokens",
+        "200",
+        "--judge",
+        "exec:sh judge.sh",
+        "--json",
+    ];
+    let ran = desk.cord(&arguments);
+    let found: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{}", ran.stderr));
+    let report = &found["reports"][0];
+    // The verifier's column is there, and the judge's stands beside it: the reference holds `right`, so each sample that it is shown is correct.
+    assert!(report["report"]["macro-f1"]["value"].is_number(), "{report}");
+    let counts = &report["judges"]["columns"][0]["counts"];
+    assert!(counts["correct"].as_u64().is_some_and(|n| n > 0) && counts["incorrect"] == 0, "{report}");
+}
+
 /// A judge as a command: right is what holds the gold answer; it fails on every tenth question and rambles on another.
 const JUDGE: &str = r#"#!/bin/sh
 while IFS= read -r line; do
@@ -219,6 +254,11 @@ fn a_command_judges_and_its_failures_are_unscored() {
     assert_eq!(column["counts"], json!({"correct": 10, "incorrect": 6, "not-attempted": 0}), "{report}");
     assert_eq!(column["with-verifier"], json!({"value": 1.0, "n": 16}), "{report}");
     assert_eq!(column["with-people"], json!({"value": 1.0, "n": 2}), "{report}");
+    let judged = lines(&fs::read_to_string(desk.path("runs/judge/judgements.jsonl")).unwrap());
+    assert_eq!(
+        judged[3]["votes"]["sh judge.sh"]["unscored"],
+        json!({"why": "failed", "reason": "503, incorrect gateway"})
+    );
     // Only what failed is asked again, and the command, which numbers from 0, answers it now; what it said without a verdict
     // it has said.
     let again = desk.cord(&arguments).expect(3);
