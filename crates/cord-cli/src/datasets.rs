@@ -7,8 +7,8 @@ use cord_core::{Digest, Message, Problem, Prompt};
 use cord_eval::{Benchmark, Columns, RowShape};
 use cord_recipe::{DataSource, RunSettings};
 use cord_store::{read_jsonl, read_records};
+use ring::digest::{SHA256, digest as hashed};
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
 
 /// The folder of data sets' files where neither the recipe nor [`DATA`] names one.
 const DATA_FOLDER: &str = "data";
@@ -177,7 +177,7 @@ fn contents(manifest: &Manifest, files: &[&DataFile], data: &Path) -> Result<Vec
         let path = data.join(&file.path);
         match std::fs::read(&path) {
             Ok(bytes) => {
-                let given = format!("{:x}", Sha256::digest(&bytes));
+                let given = sha256(&bytes);
                 if let Some(expected) = file.sha256.as_ref().filter(|expected| **expected != given) {
                     faults.push(format!("`{}`: expected the SHA-256 `{expected}`, got `{given}`", path.display()));
                 }
@@ -202,6 +202,11 @@ fn contents(manifest: &Manifest, files: &[&DataFile], data: &Path) -> Result<Vec
         manifest.name,
         faults.join("; ")
     )
+}
+
+/// The SHA-256 of bytes in hexadecimal digits: what publishers state of their files.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    hashed(&SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Origin {

@@ -23,7 +23,7 @@ use serde_json::json;
 use crate::judge::{self, JudgeArgs, Judged};
 use crate::shards::Part;
 use crate::stages::Failure;
-use crate::{plan, print, run};
+use crate::{datasets, plan, print, run};
 
 /// The benchmark's definition in the folder of its problems.
 pub(crate) const BENCHMARK: &str = "benchmark.json";
@@ -479,6 +479,7 @@ fn comparisons(finished: &[Finished]) -> Result<Vec<ModelComparison>> {
 
 /// Writes `results_<time>.json` and `samples_<task>_<time>.jsonl` for each model.
 fn harness(folder: &Path, finished: &[Finished]) -> Result<()> {
+    let hash = |text: &str| datasets::sha256(text.as_bytes());
     let time = cord_eval::harness::file_time(std::time::SystemTime::now());
     let mut by_model: BTreeMap<&str, Vec<&Finished>> = BTreeMap::new();
     for one in finished {
@@ -507,12 +508,12 @@ fn harness(folder: &Path, finished: &[Finished]) -> Result<()> {
             };
             let name = task.benchmark.name.replace('/', "_");
             let path = folder.join(format!("samples_{name}_{time}.jsonl"));
-            std::fs::write(&path, to_jsonl(&task.sample_lines(), &path)?)
+            std::fs::write(&path, to_jsonl(&task.sample_lines(&hash), &path)?)
                 .with_context(|| format!("can't write `{}`", path.display()))?;
             tasks.push(task);
         }
         let path = folder.join(format!("results_{time}.json"));
-        let results = cord_eval::harness::results(model, &tasks);
+        let results = cord_eval::harness::results(model, &tasks, &hash);
         std::fs::write(&path, serde_json::to_vec_pretty(&results)?)
             .with_context(|| format!("can't write `{}`", path.display()))?;
     }

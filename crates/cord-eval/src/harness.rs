@@ -10,7 +10,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use cord_core::Problem;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::benchmark::Benchmark;
 use crate::evaluate::EvalSettings;
@@ -62,9 +61,8 @@ fn civil(days: i64) -> (i64, i64, i64) {
     (year + era * 400 + i64::from(month <= 2), month, day)
 }
 
-fn hash(text: &str) -> String {
-    format!("{:x}", Sha256::digest(text.as_bytes()))
-}
+/// The SHA-256 of a text in hexadecimal digits, which this crate leaves to its caller.
+pub type Hash<'a> = &'a dyn Fn(&str) -> String;
 
 impl Task {
     fn name(&self) -> String {
@@ -80,7 +78,7 @@ impl Task {
     }
 
     /// The lines of the samples' file, in the problems' order.
-    pub fn sample_lines(&self) -> Vec<Value> {
+    pub fn sample_lines(&self, hash: Hash<'_>) -> Vec<Value> {
         let mut by_problem: BTreeMap<&str, Vec<&Response>> = BTreeMap::new();
         for response in &self.responses {
             by_problem.entry(&response.0).or_default().push(response);
@@ -119,7 +117,7 @@ impl Task {
 }
 
 /// The results' file.
-pub fn results(model: &str, tasks: &[Task]) -> Value {
+pub fn results(model: &str, tasks: &[Task], hash: Hash<'_>) -> Value {
     let each = |value: &dyn Fn(&Task) -> Value| -> Value {
         Value::Object(tasks.iter().map(|task| (task.name(), value(task))).collect())
     };
@@ -142,7 +140,7 @@ pub fn results(model: &str, tasks: &[Task]) -> Value {
     };
     let hashes = |task: &Task| {
         let part = |line: &Value, name: &str| line[name].as_str().unwrap_or_default().to_owned();
-        let all = task.sample_lines();
+        let all = task.sample_lines(hash);
         let all =
             all.iter().map(|line| ["doc_hash", "prompt_hash", "target_hash"].map(|name| part(line, name)).concat());
         json!(hash(&all.collect::<String>()))

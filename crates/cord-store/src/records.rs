@@ -28,8 +28,8 @@ pub fn read_records(bytes: Vec<u8>, path: &Path, header: &[String]) -> Result<Ve
     match ending.as_str() {
         "jsonl" | "ndjson" => lines(&bytes, path),
         "json" => json(&bytes, path),
-        "csv" => separated(&bytes, path, b',', header),
-        "tsv" => separated(&bytes, path, b'\t', header),
+        "csv" => separated(&bytes, path, ',', header),
+        "tsv" => separated(&bytes, path, '\t', header),
         "parquet" => parquet(bytes, path),
         _ => Err(faulty(
             path,
@@ -90,36 +90,73 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-fn separated(bytes: &[u8], path: &Path, separator: u8, header: &[String]) -> Result<Vec<Record>, StoreError> {
-    let mut reader = csv::ReaderBuilder::new()
-        .delimiter(separator)
-        // Quotes are text in files that are separated by tabs, as the IANA's definition of them has it.
-        .quoting(separator == b',')
-        .has_headers(false)
-        .flexible(true)
-        .from_reader(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes));
+/// A record, and the line that it begins on.
+type Fields = (u64, Vec<String>);
+
+fn separated(bytes: &[u8], path: &Path, separator: char, header: &[String]) -> Result<Vec<Record>, StoreError> {
+    let text =
+        std::str::from_utf8(bytes).map_err(|error| faulty(path, vec![format!("expected UTF-8, got: {error}")]))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut names: Vec<String> = header.to_vec();
     let (mut rows, mut faults) = (Vec::new(), Vec::new());
-    for (place, record) in reader.records().enumerate() {
-        let record = match record {
-            Ok(record) => record,
-            Err(error) => {
-                faults.push(format!("record {}: {error}", place + 1));
-                continue;
-            }
-        };
-        let line = record.position().map_or(place as u64 + 1, csv::Position::line);
+    for (line, fields) in records(text, separator).map_err(|fault| faulty(path, vec![fault]))? {
         if names.is_empty() {
-            names = record.iter().map(|name| name.trim().to_owned()).collect();
+            names = fields.iter().map(|name| name.trim().to_owned()).collect();
             continue;
         }
-        if record.len() != names.len() {
-            faults.push(format!("line {line}: expected {} columns, got {}", names.len(), record.len()));
+        if fields.len() != names.len() {
+            faults.push(format!("line {line}: expected {} columns, got {}", names.len(), fields.len()));
             continue;
         }
-        rows.push(names.iter().cloned().zip(record.iter().map(|text| Value::String(text.to_owned()))).collect());
+        rows.push(names.iter().cloned().zip(fields.into_iter().map(Value::String)).collect());
     }
     if faults.is_empty() { Ok(rows) } else { Err(faulty(path, faults)) }
+}
+
+/// The records of RFC 4180: a field in quotes may hold separators, line breaks and doubled quotes. Quotes are text in a file
+/// that is separated by tabs, as the IANA's definition of those has it. Blank lines are passed over.
+fn records(text: &str, separator: char) -> Result<Vec<Fields>, String> {
+    let quoting = separator == ',';
+    let (mut found, mut fields, mut field) = (Vec::new(), Vec::new(), String::new());
+    let (mut line, mut begun) = (1u64, 1u64);
+    // Where a field in quotes began; and whether the field has been in quotes, so that an empty one is one.
+    let (mut quoted, mut was_quoted) = (None, false);
+    let mut chars = text.chars().peekable();
+    loop {
+        let next = chars.next();
+        match next {
+            Some('"') if quoted.is_some() => {
+                if chars.next_if_eq(&'"').is_some() {
+                    field.push('"');
+                } else {
+                    quoted = None;
+                }
+            }
+            Some(c) if quoted.is_some() => {
+                line += u64::from(c == '\n');
+                field.push(c);
+            }
+            Some('"') if quoting && field.is_empty() => (quoted, was_quoted) = (Some(line), true),
+            Some('\r') if chars.peek() == Some(&'\n') => {}
+            Some(c) if c == separator => fields.push(std::mem::take(&mut field)),
+            Some('\n') | None => {
+                if let Some(line) = quoted {
+                    return Err(format!("line {line}: expected the field's closing quote, got the end of the file"));
+                }
+                if !(fields.is_empty() && field.is_empty() && !was_quoted) {
+                    fields.push(std::mem::take(&mut field));
+                    found.push((begun, std::mem::take(&mut fields)));
+                }
+                was_quoted = false;
+                line += 1;
+                begun = line;
+                if next.is_none() {
+                    return Ok(found);
+                }
+            }
+            Some(c) => field.push(c),
+        }
+    }
 }
 
 fn parquet(bytes: Vec<u8>, path: &Path) -> Result<Vec<Record>, StoreError> {
@@ -200,6 +237,8 @@ mod tests {
         assert!(text.contains("line 3: expected JSON"), "{text}");
         let text = fault("a.csv", "a,b\n1\n1,2\n1,2,3\n");
         assert!(text.contains("line 2: expected 2 columns, got 1; line 4: expected 2 columns, got 3"), "{text}");
+        let text = fault("a.csv", "a,b\n1,\"2\n3\n");
+        assert!(text.contains("line 2: expected the field's closing quote"), "{text}");
         assert!(fault("a.xlsx", "").contains("got `.xlsx`"));
         assert!(fault("a.parquet", "PAR0").contains("expected Parquet"));
         let many = "1\n".repeat(30);
