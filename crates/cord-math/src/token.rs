@@ -139,7 +139,7 @@ fn lex(text: &str) -> Vec<Lexeme> {
             continue;
         }
         if first == '\\' {
-            let (name, after) = command(&rest[1..]);
+            let (name, after) = glued(command(&rest[1..]), &rest[1..]);
             rest = after;
             match reduce(name) {
                 Reduced::Token(token) => out.push(Lexeme::Token(token)),
@@ -270,6 +270,18 @@ fn command(text: &str) -> (&str, &str) {
     let letters = text.bytes().take_while(u8::is_ascii_alphabetic).count();
     let length = if letters > 0 { letters } else { text.chars().next().map_or(0, char::len_utf8) };
     text.split_at(length)
+}
+
+/// `\cotx` is no command: a function's name with the variable grown on to it is taken apart.
+fn glued<'a>((name, after): (&'a str, &'a str), text: &'a str) -> (&'a str, &'a str) {
+    const NAMES: [&str; 12] =
+        ["arcsin", "arccos", "arctan", "sin", "cos", "tan", "cot", "sec", "csc", "ln", "log", "pi"];
+    let Some(function) = NAMES.iter().find(|function| name.strip_prefix(**function).is_some_and(|rest| rest.len() == 1))
+    else {
+        return (name, after);
+    };
+    // `\sinh` is a function of its own.
+    if name.ends_with('h') { (name, after) } else { text.split_at(function.len()) }
 }
 
 /// The text of a short argument in braces, or a single letter.
