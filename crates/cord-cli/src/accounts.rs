@@ -9,6 +9,7 @@ use cord_recipe::Price;
 use cord_store::{Costs, Journal, Journaled, ModelCosts, ProblemCosts, StageWriter};
 
 use crate::meter::Metered;
+use crate::models::Opened;
 
 /// How often costs are written while a stage works: what a kill makes them forget.
 const WRITE_EVERY: Duration = Duration::from_secs(30);
@@ -26,6 +27,8 @@ pub(crate) struct Accounts {
 
 struct Account {
     names: Vec<String>,
+    /// What its cache had held before this stage: a model serves several.
+    cached_before: u64,
     metered: Arc<Metered>,
     journaled: Arc<Journaled>,
 }
@@ -37,15 +40,15 @@ impl Accounts {
     }
 
     /// A model behind its meter and the stage's journal.
-    pub(crate) fn add(
-        &mut self,
-        name: &str,
-        engine: Arc<dyn LanguageModel>,
-        journal: &Arc<Journal>,
-    ) -> Arc<dyn LanguageModel> {
-        let metered = Arc::new(Metered::new(engine));
+    ///
+    /// What a cache held is counted by the model: stages that use one side by side each count what both found.
+    pub(crate) fn add(&mut self, name: &str, opened: &Opened, journal: &Arc<Journal>) -> Arc<dyn LanguageModel> {
+        let model = opened.model();
+        let cached_before = model.cached_tokens().unwrap_or(0);
+        let metered = Arc::new(Metered::new(model));
         let journaled = Arc::new(Journaled::new(metered.clone(), journal.clone()));
-        self.models.push(Account { names: vec![name.to_owned()], metered, journaled: journaled.clone() });
+        let names = vec![name.to_owned()];
+        self.models.push(Account { names, cached_before, metered, journaled: journaled.clone() });
         journaled
     }
 
@@ -72,7 +75,8 @@ impl Accounts {
             let costs = ModelCosts {
                 replies: spent.replies,
                 usage: spent.usage,
-                cached_tokens: cached.map(|cached| cached + before.cached_tokens.unwrap_or(0)),
+                cached_tokens: cached
+                    .map(|cached| cached.saturating_sub(account.cached_before) + before.cached_tokens.unwrap_or(0)),
                 seconds: before.seconds + account.metered.seconds(),
             };
             (name, costs)

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod datasets;
+mod doctor;
 mod eval;
 mod judge;
 mod machine;
@@ -11,6 +12,7 @@ mod outcomes;
 mod plan;
 mod progress;
 mod run;
+mod served;
 mod shards;
 mod stages;
 mod table;
@@ -62,6 +64,23 @@ enum Verb {
     Table(RecipeArgs),
     Eval(eval::EvalArgs),
     Judge(judge::JudgeArgs),
+    /// Look for what stands in the way of a run: device, disk, data sets, models, servers, and whether it all fits.
+    ///
+    /// Every model that the recipe uses is opened, every endpoint probed and timed. Without a recipe only the machine is looked at.
+    /// Exit status 1 where a run could not begin.
+    Doctor(DoctorArgs),
+}
+
+#[derive(Args)]
+struct DoctorArgs {
+    /// The recipe whose needs are looked at
+    recipe: Option<PathBuf>,
+    /// Override a key of the recipe (repeatable)
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "recipe")]
+    overrides: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
@@ -169,6 +188,12 @@ fn act(verb: &Verb) -> Result<ExitCode> {
         }
         Verb::Eval(args) => eval::act(args),
         Verb::Judge(args) => judge::act(args),
+        Verb::Doctor(args) => {
+            let recipe = args.recipe.as_ref().map(|path| run::read_recipe(path, &args.overrides)).transpose()?;
+            let diagnosis = doctor::diagnose(recipe.as_ref());
+            print(&if args.json { diagnosis.json()? } else { diagnosis.terminal() });
+            Ok(ExitCode::from(u8::from(!diagnosis.is_well())))
+        }
     }
 }
 

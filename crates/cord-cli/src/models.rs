@@ -5,10 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, bail};
-use cord_core::{Digest, Seed};
+use cord_client::ServedModel;
+use cord_core::{Digest, LanguageModel, Seed};
 use cord_lm::{DeviceSpec, Engine, EngineSettings, LmConfig, LoadedModel, Transformer, load, open_device};
-use cord_recipe::{ModelSource, RunSettings, Scratch};
+use cord_recipe::{ModelSource, RunSettings, Scratch, TokenizerSource};
+use cord_store::Store;
 use cord_text::{Renderer, TokenizerSpec, train_tokenizer};
+
+use crate::served::{Memory, Servers, unasked};
 
 /// Files of a checkpoint that decide what the model says.
 const IDENTITY: [&str; 6] = [
@@ -23,18 +27,58 @@ const IDENTITY: [&str; 6] = [
 /// Texts that a tokenizer is trained on: more change no merge of a small vocabulary.
 const TOKENIZER_ROWS: usize = 8_000;
 
-/// Opens models on the run's device.
+/// Opens models: on the run's device, or behind their servers.
 pub(crate) struct Models {
     device: burn::tensor::Device,
     settings: EngineSettings,
     open: Mutex<BTreeMap<PathBuf, Arc<Engine>>>,
+    pub(crate) servers: Servers,
+}
+
+/// A model that is ready to answer.
+#[derive(Clone)]
+pub(crate) enum Opened {
+    /// In this process.
+    Engine(Arc<Engine>),
+    /// Behind a server.
+    Served(Arc<ServedModel>),
+}
+
+impl Opened {
+    pub(crate) fn model(&self) -> Arc<dyn LanguageModel> {
+        match self {
+            Self::Engine(engine) => engine.clone(),
+            Self::Served(served) => served.clone(),
+        }
+    }
 }
 
 impl Models {
-    pub(crate) fn new(run: &RunSettings) -> Result<Self> {
+    pub(crate) fn new(run: &RunSettings, store: &Store) -> Result<Self> {
         let spec: DeviceSpec = run.device.to_string().parse().map_err(anyhow::Error::msg)?;
         let settings = EngineSettings { max_batch: run.max_batch as usize, ..EngineSettings::default() };
-        Ok(Self { device: open_device(spec)?, settings, open: Mutex::default() })
+        Ok(Self { device: open_device(spec)?, settings, open: Mutex::default(), servers: Servers::new(store)? })
+    }
+
+    /// A model, running. One source is opened once.
+    pub(crate) fn open(&self, source: &ModelSource, name: &str) -> Result<Opened> {
+        match source {
+            ModelSource::Served { server, tokenizer } => {
+                let label = source.label().expect("a served model has a label");
+                Ok(Opened::Served(self.servers.model(&label, server, &tokenizer_folder(tokenizer)?)?))
+            }
+            other => Ok(Opened::Engine(self.engine(&folder(other)?, name)?)),
+        }
+    }
+
+    /// A model's content-derived name. Servers that were never asked are asked.
+    pub(crate) fn identity(&self, label: &str, source: &ModelSource) -> Result<Digest> {
+        match source {
+            ModelSource::Served { server, tokenizer } => {
+                self.servers.identity(label, server, &tokenizer_folder(tokenizer)?)
+            }
+            other => files_digest(&folder(other)?),
+        }
     }
 
     /// A checkpoint folder as a running engine.
@@ -92,9 +136,25 @@ pub(crate) fn folder(source: &ModelSource) -> Result<PathBuf> {
     }
 }
 
-/// A model's content-derived name.
-pub(crate) fn identity(source: &ModelSource) -> Result<Digest> {
-    let dir = folder(source)?;
+/// Where a served model's tokenizer is.
+fn tokenizer_folder(source: &TokenizerSource) -> Result<PathBuf> {
+    match source {
+        TokenizerSource::Path(path) => Ok(path.clone()),
+        TokenizerSource::Hub { name, revision } => {
+            folder(&ModelSource::Hub { name: name.clone(), revision: revision.clone() })
+        }
+    }
+}
+
+/// A model's content-derived name without asking any server: one that was never asked gets a name that no stage has.
+pub(crate) fn known_identity(label: &str, source: &ModelSource, memory: &Memory) -> Result<Digest> {
+    match source {
+        ModelSource::Served { .. } => Ok(memory.identity(label).unwrap_or_else(|| unasked(label))),
+        other => files_digest(&folder(other)?),
+    }
+}
+
+fn files_digest(dir: &Path) -> Result<Digest> {
     let mut files = Vec::new();
     for name in IDENTITY {
         let path = dir.join(name);

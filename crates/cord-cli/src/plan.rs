@@ -3,15 +3,20 @@
 use std::fmt::Write;
 
 use anyhow::{Result, bail};
-use cord_recipe::{Plan, Recipe, StageKind};
+use cord_recipe::{ModelSource, Plan, Recipe, StageKind};
 use cord_store::Store;
+
+use crate::served::Memory;
 
 /// What a recipe would run.
 pub(crate) fn describe(recipe: &Recipe, plan: &Plan, store: &Store) -> Result<String> {
     let mut text = format!("{} (recipe {}), device {}\n", recipe.name, plan.digest.short(), recipe.run.device);
     let needs = recipe.needs();
-    for label in needs.models.keys() {
-        writeln!(text, "  needs the model {label}")?;
+    let memory = Memory::read(store)?;
+    for (label, source) in &needs.models {
+        let asked = !matches!(source, ModelSource::Served { .. }) || memory.identity(label).is_some();
+        let note = if asked { "" } else { " (never asked yet: its stages get their keys when it answers)" };
+        writeln!(text, "  needs the model {label}{note}")?;
     }
     for label in needs.datasets.keys() {
         writeln!(text, "  needs the data set {label}")?;

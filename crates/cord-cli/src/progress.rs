@@ -59,12 +59,16 @@ impl Progress {
 
     /// Notes a stage that is there already.
     pub(crate) fn cached(&self, index: usize, label: &str) {
-        let text = format!("[{}/{}] {label}: done before", index + 1, self.stages);
+        self.say(&format!("[{}/{}] {label}: done before", index + 1, self.stages));
+    }
+
+    /// Says a line above the bars.
+    pub(crate) fn say(&self, text: &str) {
         if self.terminal {
             // A bar that can't be drawn is no reason to stop.
             let _ = self.bars.println(text);
         } else {
-            line(&text);
+            line(text);
         }
     }
 }

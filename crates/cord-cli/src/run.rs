@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use cord_core::Digest;
-use cord_recipe::{Identities, Plan, Recipe, StageKind, StageSettings, StageSpec};
+use cord_recipe::{Identities, ModelSource, Plan, Recipe, StageKind, StageSettings, StageSpec};
 use cord_store::{Program, Remote, StageWriter, Store, StoreError, Timings};
 
-use crate::models::{Models, identity};
+use crate::models::{Models, known_identity};
 use crate::progress::{Progress, StageProgress};
+use crate::served::Memory;
 use crate::shards::Part;
 use crate::stages::{Bench, Failure};
 use crate::{datasets, machine, shards, stages, table};
@@ -35,12 +36,18 @@ pub(crate) fn read_recipe(path: &Path, overrides: &[String]) -> Result<Recipe> {
     Ok(Recipe::read(&text, path, overrides, &|path| path.exists())?)
 }
 
-/// The recipe's stages, with models and data sets named by their content.
+/// The recipe's stages, with models and data sets named by their content. No server is asked: stages of those that
+/// this run never asked have keys of their own for now.
 pub(crate) fn plan(recipe: &Recipe) -> Result<Plan> {
+    let memory = Memory::read(&store(recipe)?)?;
+    plan_with(recipe, &|label, source| known_identity(label, source, &memory))
+}
+
+fn plan_with(recipe: &Recipe, identity: &dyn Fn(&str, &ModelSource) -> Result<Digest>) -> Result<Plan> {
     let needs = recipe.needs();
     let mut known = Identities::default();
     for (label, source) in &needs.models {
-        known.models.insert(label.clone(), identity(source)?);
+        known.models.insert(label.clone(), identity(label, source)?);
     }
     for (label, source) in &needs.datasets {
         known.datasets.insert(label.clone(), datasets::digest(source, &datasets::data_folder(&recipe.run))?);
@@ -59,9 +66,9 @@ pub(crate) fn store(recipe: &Recipe) -> Result<Store> {
 /// Stages that do not wait for each other run side by side, as many as there are threads: a small model keeps one core
 /// busy, not two. No result depends on it.
 pub(crate) fn run(recipe: &Recipe, part: Part) -> Result<(Summary, Store, Plan)> {
-    let plan = plan(recipe)?;
     let store = store(recipe)?;
-    let models = Models::new(&recipe.run)?;
+    let models = Models::new(&recipe.run, &store)?;
+    let plan = plan_with(recipe, &|label, source| models.identity(label, source))?;
     let bench = Bench { store: &store, models: &models, run: &recipe.run, interrupted: &INTERRUPTED, part };
     let work: Vec<&StageSpec> = plan.stages.iter().filter(|stage| part.does(stage, &plan.stages)).collect();
     let progress = Progress::new(work.len());
@@ -99,6 +106,9 @@ pub(crate) fn run(recipe: &Recipe, part: Part) -> Result<(Summary, Store, Plan)>
         }
         worker();
     });
+    if let Some(said) = models.servers.publish_costs()? {
+        progress.say(&said);
+    }
     let mut schedule = schedule.into_inner().expect("no stage panicked");
     schedule.errors.sort_by_key(|(index, _)| *index);
     if let Some((_, error)) = schedule.errors.into_iter().next() {

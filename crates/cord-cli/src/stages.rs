@@ -16,8 +16,8 @@ use cord_generate::{
 use cord_lm::{Dtype, save};
 use cord_math::{DEFAULT_FUEL, Start, verify};
 use cord_recipe::{
-    EvalStage, EvaluatedModel, GenerateStage, Keep, ProblemSettings, RunSettings, StageKind, StageSpec, TrainData,
-    TrainLength, TrainStage,
+    EvalStage, EvaluatedModel, GenerateStage, Keep, ModelSource, ProblemSettings, RunSettings, StageKind, StageSpec,
+    TrainData, TrainLength, TrainStage,
 };
 use cord_store::{Journal, Journaled, StageFolder, StageWriter, Store, to_jsonl, trajectories_from_parquet};
 use cord_train::{AdamWConfig, Example, LengthPolicy, RunLength, Schedule, ScheduleKind, TrainSettings, train};
@@ -80,9 +80,14 @@ impl Bench<'_> {
         NonZeroUsize::new(self.run.concurrency as usize).expect("a recipe's concurrency is above 0")
     }
 
-    /// The most requests of one model in flight. Twice a batch: one that is decoded, one that is ready to follow.
-    fn requests(&self) -> NonZeroUsize {
-        let most = self.run.requests.map_or(2 * self.run.max_batch as usize, |requests| requests as usize);
+    /// The most requests of one model in flight: twice what can be decoded at once, so that what follows is ready.
+    fn requests<'m>(&self, models: impl Iterator<Item = &'m ModelSource>) -> NonZeroUsize {
+        let slots = |source: &ModelSource| match source {
+            ModelSource::Served { server, .. } => server.concurrency as usize * server.endpoints.len(),
+            _ => self.run.max_batch as usize,
+        };
+        let twice = || 2 * models.map(slots).max().unwrap_or(1);
+        let most = self.run.requests.map_or_else(twice, |requests| requests as usize);
         NonZeroUsize::new(most).expect("a recipe's counts are above 0")
     }
 
@@ -135,15 +140,15 @@ pub(crate) fn generate(
     progress.of(problems.len() as u64);
     let journal = Arc::new(Journal::open(&writer.journal_path())?);
     let mut accounts = Accounts::open(writer)?;
-    let mut open: Vec<PathBuf> = Vec::new();
+    let mut open: Vec<String> = Vec::new();
     let mut model = |named: &cord_recipe::NamedModel| -> Result<Arc<dyn LanguageModel>> {
-        let dir = folder(&named.source)?;
-        if let Some(place) = open.iter().position(|known| *known == dir) {
+        let label = named.source.label().unwrap_or_default();
+        if let Some(place) = open.iter().position(|known| *known == label) {
             return Ok(accounts.also(place, &named.name));
         }
-        let model = accounts.add(&named.name, context.models.engine(&dir, &named.name)?, &journal);
-        open.push(dir);
-        Ok(model)
+        let opened = context.models.open(&named.source, &named.name)?;
+        open.push(label);
+        Ok(accounts.add(&named.name, &opened, &journal))
     };
     let prompt = PromptTemplate::new(settings.prompt.clone())?;
     let teachers = settings
@@ -180,7 +185,8 @@ pub(crate) fn generate(
         .map(|seconds| Deadline { after: Duration::from_secs(seconds.into()), clock: Arc::new(WallClock) });
     let drive = Drive {
         problems: context.concurrency(),
-        requests: context.requests(),
+        requests: context
+            .requests(settings.teachers.iter().map(|teacher| &teacher.model).chain(judges.models()).map(|m| &m.source)),
         deadline,
         stop: Some(context.interrupted),
         observer: &watch,
@@ -405,14 +411,15 @@ pub(crate) fn evaluate(
     let problems = context.problems(input.key())?;
     let benchmark = eval::benchmark(&input, settings)?;
     let journal = Arc::new(Journal::open(&writer.journal_path())?);
-    let (dir, name, trained) = match &settings.model {
-        EvaluatedModel::Given(model) => (folder(&model.source)?, model.name.clone(), false),
+    let (source, name, trained) = match &settings.model {
+        EvaluatedModel::Given(model) => (model.source.clone(), model.name.clone(), false),
         EvaluatedModel::Trained => {
             let key = stage.input(StageKind::Train).expect("a student was trained");
-            (context.student(key)?, format!("student of {}", stage.arms.join(", ")), true)
+            let source = ModelSource::Path(context.student(key)?);
+            (source, format!("student of {}", stage.arms.join(", ")), true)
         }
     };
-    let model = journaled(context.models.engine(&dir, &name)?, &journal);
+    let model = journaled(context.models.open(&source, &name)?.model(), &journal);
     let eval = eval::settings(settings, &benchmark);
     progress.of(problems.len() as u64 * u64::from(eval.samples.get()));
     let seed = Seed::root(stage.seed.expect("evaluation draws"));
@@ -422,13 +429,12 @@ pub(crate) fn evaluate(
         let share = 100.0 * p.correct as f64 / p.ended.max(1) as f64;
         progress.at(p.ended, format!("{share:.1} % right, {rate:.0} tokens/s"));
     };
-    // Samples are short of problems' searches: as many in flight as a batch holds, and one batch waiting.
-    let in_flight = NonZeroUsize::new(2 * context.run.max_batch as usize).expect("a batch is above 0");
+    let in_flight = context.requests([&source].into_iter());
     let evaluation =
         cord_eval::evaluate(model.as_ref(), &problems, &eval, seed, in_flight, context.interrupted, &observe);
     let outcomes = futures::executor::block_on(evaluation)?;
     if trained {
-        context.models.close(&dir);
+        context.models.close(&folder(&source)?);
     }
     eval::write(writer, &benchmark, &problems, outcomes, settings.opening, seed)
 }

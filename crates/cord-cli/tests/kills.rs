@@ -57,7 +57,8 @@ fn killed_runs_end_as_one_that_nobody_disturbed() {
         assert!(status.code().is_none(), "the run failed by itself: {said}");
         kills += 1;
         let (partial, filled) = begun(&desk);
-        assert!(partial <= cores, "expected at most one stage for each core to be begun, got {partial}");
+        // One for each core, and those of an earlier run whose turn has not come again.
+        assert!(partial <= 2 * cores, "expected at most two stages for each core to be begun, got {partial}");
         inside += partial;
         taken_up += filled;
     }

@@ -48,6 +48,8 @@ fn shards_side_by_side_and_merged_give_the_bytes_of_one_run() {
         for model in costs["models"].as_object_mut().unwrap().values_mut() {
             assert!(model["seconds"].as_f64().unwrap() > 0.0);
             model["seconds"] = 0.into();
+            // What a shard has read, another one reads again.
+            model.as_object_mut().unwrap().remove("cached-tokens");
         }
         for problem in costs["problems"].as_object_mut().unwrap().values_mut() {
             problem["seconds"] = 0.into();

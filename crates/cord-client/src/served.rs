@@ -51,6 +51,11 @@ impl ServedModel {
         &self.server.identity
     }
 
+    /// The request by which continuations are scored, as the probe chose it; nothing where none can be trusted.
+    pub fn scores_by(&self) -> Option<String> {
+        self.server.findings.score.map(|form| form.to_string())
+    }
+
     /// What the requests really cost so far. Not reproducible, so never part of a result.
     pub fn stats(&self) -> ServedStats {
         self.server.dispatch.stats()
@@ -82,6 +87,11 @@ impl LanguageModel for ServedModel {
             context: self.server.context,
             deterministic: false,
         }
+    }
+
+    fn cached_tokens(&self) -> Option<u64> {
+        let stats = self.stats();
+        stats.cache_hits().map(|_| stats.total(|endpoint| endpoint.cached_tokens))
     }
 
     fn generate(&self, request: GenerateRequest) -> BoxFuture<'_, Result<Generation, ModelError>> {

@@ -1,7 +1,7 @@
 //! One thread owns a model and gathers requests from all problems into batches.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use crate::checkpoint::LoadedModel;
 use crate::decode::{DecodeRequest, decode};
 use crate::queue::{Kind, Turns, take};
 use crate::score::score;
-use crate::{LmError, PrefixCache, Transformer};
+use crate::{LmError, PrefixCache, Reads, Transformer};
 
 /// How an engine batches. None of it changes a result.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +70,7 @@ pub struct Engine {
     id: ModelId,
     renderer: Arc<Renderer>,
     context: u32,
+    reads: Arc<Mutex<Reads>>,
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -85,7 +86,9 @@ impl Engine {
         let (sender, receiver) = async_channel::bounded(settings.queue);
         let context = transformer.config().context as u32;
         let known = PrefixCache::new(settings.known_bytes);
-        let mut worker = Worker { name: id.name.clone(), transformer, renderer: renderer.clone(), settings, known };
+        let reads = Arc::new(Mutex::new(Reads::default()));
+        let (name, told) = (id.name.clone(), reads.clone());
+        let mut worker = Worker { name, transformer, renderer: renderer.clone(), settings, known, reads: told };
         let thread = std::thread::Builder::new()
             .name(format!("model {}", id.name))
             .spawn(move || inner_pool(worker.transformer.config().hidden).install(|| worker.run(&receiver)))
@@ -93,7 +96,13 @@ impl Engine {
                 device: "cpu".into(),
                 reason: format!("no thread could be started: {e}"),
             })?;
-        Ok(Self { id, renderer, context, jobs: Some(sender), thread: Some(thread) })
+        Ok(Self { id, renderer, context, reads, jobs: Some(sender), thread: Some(thread) })
+    }
+
+    /// Tokens of prompts and continuations so far, and how many of them had to be read. Zeros on a GPU, where nothing is
+    /// kept between batches.
+    pub fn reads(&self) -> Reads {
+        *self.reads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn fits(&self, needed: u64) -> Result<(), ModelError> {
@@ -128,6 +137,11 @@ impl LanguageModel for Engine {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities { generate: true, loglikelihood: true, context: self.context, deterministic: true }
+    }
+
+    fn cached_tokens(&self) -> Option<u64> {
+        let reads = self.reads();
+        (reads.asked > 0).then_some(reads.asked - reads.read)
     }
 
     fn generate(&self, request: GenerateRequest) -> BoxFuture<'_, Result<Generation, ModelError>> {
@@ -178,6 +192,7 @@ struct Worker {
     renderer: Arc<Renderer>,
     settings: EngineSettings,
     known: PrefixCache,
+    reads: Arc<Mutex<Reads>>,
 }
 
 impl Worker {
@@ -211,6 +226,11 @@ impl Worker {
         }
     }
 
+    /// Before the replies, so that who has one sees what it took.
+    fn tell_reads(&self) {
+        *self.reads.lock().unwrap_or_else(PoisonError::into_inner) = self.known.reads();
+    }
+
     fn batch<T>(&self, queue: &mut VecDeque<T>, length: impl Fn(&T) -> usize) -> Vec<T> {
         take(queue, length, self.settings.max_batch, self.settings.max_batch_tokens)
     }
@@ -219,6 +239,7 @@ impl Worker {
         let batch = self.batch(queue, |job| job.request.prompt.len());
         let (requests, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|job| (job.request, job.reply)).unzip();
         let results = decode(&self.transformer, &mut self.known, &self.renderer, &self.name, &requests);
+        self.tell_reads();
         for ((request, reply), result) in requests.iter().zip(replies).zip(results) {
             let result = result.map(|decoded| Generation {
                 text: decoded.text,
@@ -240,6 +261,7 @@ impl Worker {
         let (requests, replies): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|job| ((job.prompt, job.continuation), job.reply)).unzip();
         let results = score(&self.transformer, &mut self.known, &self.name, &requests);
+        self.tell_reads();
         for (reply, result) in replies.into_iter().zip(results) {
             let _ = reply.send(result);
         }

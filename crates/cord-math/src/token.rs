@@ -276,7 +276,8 @@ fn command(text: &str) -> (&str, &str) {
 fn glued<'a>((name, after): (&'a str, &'a str), text: &'a str) -> (&'a str, &'a str) {
     const NAMES: [&str; 12] =
         ["arcsin", "arccos", "arctan", "sin", "cos", "tan", "cot", "sec", "csc", "ln", "log", "pi"];
-    let Some(function) = NAMES.iter().find(|function| name.strip_prefix(**function).is_some_and(|rest| rest.len() == 1))
+    let Some(function) =
+        NAMES.iter().find(|function| name.strip_prefix(**function).is_some_and(|rest| rest.len() == 1))
     else {
         return (name, after);
     };

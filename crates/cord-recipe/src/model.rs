@@ -192,7 +192,10 @@ impl Model {
     pub(crate) fn read(fields: Fields<'_>) -> Option<Self> {
         let path = fields.optional("path", |field| {
             let path = PathBuf::from(field.name()?);
-            field.must_exist(&path);
+            // A plan of served models needs no file; opening one says what is missing.
+            if !fields.has("server") {
+                field.must_exist(&path);
+            }
             Some(path)
         });
         let hub = fields.optional("hub", |field| {

@@ -3,6 +3,7 @@
 mod cache;
 mod server;
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,8 +21,8 @@ use self::cache::{PrefixCache, blocks, whole_blocks};
 pub use self::server::{Busy, Speed};
 use self::server::{Job, Server};
 
-/// How far above the mean load a server may be and still be given its own problems.
-const SLACK: f64 = 1.25;
+/// How far above the mean load a server may be and still be given the problems that live there.
+const SLACK: f64 = 1.5;
 
 /// Virtual time with servers in it.
 ///
@@ -62,14 +63,14 @@ impl Simulation {
 
     /// A model served by `endpoints` servers of one speed. What it replies is `model`'s; when is the servers'.
     ///
-    /// Requests go where the real pool (`cord-client`) sends them: those of one problem to one server, by rendezvous hashing, as
-    /// long as its load is at most a quarter above the mean (Mirrokni et al. 2018).
+    /// Requests go where the real pool (`cord-client`) sends them: those of one problem to one server, the least busy one when
+    /// the problem is new; a problem moves to the least busy server when its own is half as busy again as the mean.
     pub fn serve(&self, model: Arc<dyn LanguageModel>, endpoints: usize, speed: Speed) -> Simulated {
         let mut world = self.world();
         let first = world.servers.len();
         world.servers.extend((0..endpoints).map(|_| Server::new(speed)));
         let ideal = Mutex::new((PrefixCache::new(u64::MAX), 0));
-        Simulated { model, simulation: self.clone(), servers: first..first + endpoints, ideal }
+        Simulated { model, simulation: self.clone(), servers: first..first + endpoints, ideal, homes: Mutex::default() }
     }
 
     /// Ends after `time`.
@@ -131,6 +132,8 @@ pub struct Simulated {
     servers: std::ops::Range<usize>,
     /// A cache that forgets nothing and that all servers share, and the tokens that even it did not know.
     ideal: Mutex<(PrefixCache, u64)>,
+    /// Where each problem's requests go.
+    homes: Mutex<HashMap<Digest, usize>>,
 }
 
 impl Simulated {
@@ -158,8 +161,11 @@ impl Simulated {
             let servers = &mut world.servers[self.servers.clone()];
             let total: usize = servers.iter().map(Server::load).sum();
             let bound = (SLACK * (total + 1) as f64 / servers.len() as f64).ceil() as usize;
-            let open = (0..servers.len()).filter(|index| servers[*index].load() < bound);
-            let chosen = open.max_by_key(|index| rendezvous(&problem, *index)).expect("one is not above the mean");
+            let mut homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
+            let home = homes.get(&problem).copied().filter(|home| servers[*home].load() < bound);
+            let least = || (0..servers.len()).min_by_key(|at| (servers[*at].load(), rendezvous(&problem, *at)));
+            let chosen = home.or_else(least).expect("a model has servers");
+            homes.insert(problem, chosen);
             servers[chosen].take(Job { blocks, before, prompt, tokens, done });
         }
         receiver.await.expect("a server answers what it took");

@@ -64,7 +64,12 @@ impl Desk {
 
     /// Runs the binary to its end.
     pub(crate) fn cord(&self, arguments: &[&str]) -> Ran {
-        let output = self.command(arguments).output().unwrap();
+        self.cord_with(arguments, &[])
+    }
+
+    /// The same with more environment.
+    pub(crate) fn cord_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
+        let output = self.command(arguments).envs(variables.iter().copied()).output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         let code = output.status.code().expect("no signal ended the program");
         Ran { code, stdout: text(output.stdout), stderr: text(output.stderr) }
@@ -72,7 +77,13 @@ impl Desk {
 
     /// Starts the binary.
     pub(crate) fn start(&self, arguments: &[&str]) -> Child {
-        self.command(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+        self.start_with(arguments, &[])
+    }
+
+    /// Starts it with more environment.
+    pub(crate) fn start_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Child {
+        let mut command = self.command(arguments);
+        command.envs(variables.iter().copied()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     /// The folder of a finished stage, by its label.

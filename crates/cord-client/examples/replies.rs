@@ -1,6 +1,6 @@
 //! Replies a second that one process sustains against a server that answers at once.
 //!
-//! `cargo run --release -p cord-client --example throughput [-- <requests> <at once> <prompt bytes>]`
+//! `cargo run --release -p cord-client --example replies [-- <requests> <at once> <prompt bytes>]`
 //!
 //! The server runs in the same process and shares its cores; what is measured is client and server together.
 
