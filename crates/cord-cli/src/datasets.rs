@@ -206,7 +206,8 @@ fn contents(manifest: &Manifest, files: &[&DataFile], data: &Path) -> Result<Vec
 
 /// The SHA-256 of bytes in hexadecimal digits: what publishers state of their files.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    hashed(&SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits = |byte: &u8| [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]));
+    hashed(&SHA256, bytes).as_ref().iter().flat_map(digits).collect()
 }
 
 impl Origin {

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -92,7 +92,8 @@ struct Label {
     problem: String,
     #[serde(default)]
     sample: u32,
-    label: String,
+    #[serde(rename = "label")]
+    word: String,
 }
 
 impl JudgeArgs {
@@ -245,7 +246,7 @@ fn labels<W: Word>(path: Option<&Path>) -> Result<Known<W>> {
     let bytes = std::fs::read(path).with_context(|| format!("can't read the labels `{}`", path.display()))?;
     let read: Vec<Label> = read_jsonl(&bytes, path)?;
     let (mut known, mut faults) = (Known::new(), Vec::new());
-    for Label { problem, sample, label } in read {
+    for Label { problem, sample, word: label } in read {
         match W::ALL.iter().find(|(_, name)| *name == label) {
             Some((word, _)) => drop(known.insert((problem, sample), *word)),
             None => faults.push(format!("`{problem}`, sample {sample}: `{label}`")),
@@ -414,10 +415,13 @@ struct CommandVoice {
     child: Mutex<Child>,
 }
 
+/// Who waits for the answer of which question.
+type Senders = BTreeMap<u64, oneshot::Sender<Result<String, String>>>;
+
 #[derive(Default)]
 struct Waiting {
     /// Nothing once the command has ended.
-    senders: Mutex<Option<BTreeMap<u64, oneshot::Sender<Result<String, String>>>>>,
+    senders: Mutex<Option<Senders>>,
 }
 
 #[derive(Deserialize)]
@@ -491,7 +495,7 @@ impl CommandVoice {
 }
 
 impl Waiting {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<BTreeMap<u64, oneshot::Sender<Result<String, String>>>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Senders>> {
         self.senders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -222,15 +222,15 @@ done
 #[test]
 fn a_command_judges_and_its_failures_are_unscored() {
     let desk = Desk::bare();
-    let samples: String = (0..20)
+    let samples: Vec<String> = (0..20)
         .map(|place| {
             let said = if place % 2 == 0 { "right" } else { "wrong" };
             let line = json!({"benchmark": "b", "problem": format!("p{place:02}"), "question": "q", "gold": "g", "response": said,
                               "said": said, "correct": place % 2 == 0});
-            format!("{line}\n")
+            line.to_string()
         })
         .collect();
-    desk.write("samples.jsonl", &samples);
+    desk.write("samples.jsonl", &samples.join("\n"));
     desk.write(
         "labels.jsonl",
         "{\"problem\":\"p00\",\"label\":\"correct\"}\n{\"problem\":\"p01\",\"label\":\"incorrect\"}\n",

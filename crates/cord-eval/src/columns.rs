@@ -64,7 +64,7 @@ impl RowShape {
                     }
                 }
                 other => {
-                    faults.push((place, format!("expected a list as `{each}`, got `{}`", other.unwrap_or_default())))
+                    faults.push((place, format!("expected a list as `{each}`, got `{}`", other.unwrap_or_default())));
                 }
             }
         }
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(map: Value, row: Value, id: &str, question: &str, answer: &str) -> Problem {
+    fn check(map: Value, row: &Value, id: &str, question: &str, answer: &str) -> Problem {
         let problem = columns(map).problems("set/test", &rows(json!([row]))).unwrap().remove(0);
         assert_eq!((problem.id.as_str(), problem.question.as_str(), problem.answer.as_str()), (id, question, answer));
         problem
@@ -309,11 +309,11 @@ mod tests {
     #[test]
     fn columns_become_problems() {
         let gsm8k = json!({"question": "question", "answer": {"column": "answer", "after": "####"}});
-        check(gsm8k, json!({"question": "Q?", "answer": "1+1\n#### 1,002"}), "set-test-00000", "Q?", "1,002");
+        check(gsm8k, &json!({"question": "Q?", "answer": "1+1\n#### 1,002"}), "set-test-00000", "Q?", "1,002");
         let svamp = json!({"id": "ID", "question": ["Body", "Question"], "answer": {"column": "Answer"}});
         check(
             svamp,
-            json!({"ID": "c1", "Body": "He has 3", "Question": "How many?", "Answer": 51.0}),
+            &json!({"ID": "c1", "Body": "He has 3", "Question": "How many?", "Answer": 51.0}),
             "c1",
             "He has 3. How many?",
             "51",
@@ -329,7 +329,7 @@ mod tests {
             json!({"question": "Q", "answer": {"column": "A"}, "context": "C", "fields": {"long-answer": "L"}});
         let problem = check(
             labelled,
-            json!({"Q": "Is it?", "A": "yes", "C": ["one", "two"], "L": "It is."}),
+            &json!({"Q": "Is it?", "A": "yes", "C": ["one", "two"], "L": "It is."}),
             "set-test-00000",
             "Is it?",
             "yes",
@@ -342,7 +342,7 @@ mod tests {
                             "report": {"table": "table", "paragraphs": "paragraphs"}});
         let row = json!({"uid": "u", "question": "How much?", "answer": [1.5, "x"], "scale": "million",
                          "table": {"table": [["a", "b"]]}, "paragraphs": [{"order": 1, "text": "p"}]});
-        let problem = check(report, row, "u", "How much?", "1.5; x million");
+        let problem = check(report, &row, "u", "How much?", "1.5; x million");
         assert_eq!(problem.metadata["context"], json!("| a | b |\n\np"));
     }
 

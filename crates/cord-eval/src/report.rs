@@ -97,7 +97,7 @@ pub fn report(
         }
     }
     // A sample whose text could not be looked at has no marks: it counts as 0 beside those that have.
-    for (_, scores) in &mut marks {
+    for scores in marks.values_mut() {
         for sample in samples.iter().filter(|sample| sample.marks.is_empty()) {
             scores.push(sample.problem.as_str(), 0.0);
         }

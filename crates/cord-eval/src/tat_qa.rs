@@ -404,7 +404,7 @@ pub fn report_text(table: &Value, paragraphs: &Value) -> Result<String, String> 
                     .map_or_else(|| cell.to_string(), |text| text.split_whitespace().collect::<Vec<_>>().join(" "))
             })
             .collect();
-        text += &format!("| {} |\n", cells.join(" | "));
+        text.extend(["| ", &cells.join(" | "), " |\n"]);
     }
     let list = paragraphs.as_array();
     let list = list.ok_or_else(|| format!("expected a list as `paragraphs`, got `{}`", shortened(paragraphs)))?;
@@ -417,7 +417,7 @@ pub fn report_text(table: &Value, paragraphs: &Value) -> Result<String, String> 
     }
     ordered.sort_unstable();
     for (_, paragraph) in ordered {
-        text += &format!("\n{}\n", paragraph.trim());
+        text.extend(["\n", paragraph.trim(), "\n"]);
     }
     Ok(text.trim_end().to_owned())
 }

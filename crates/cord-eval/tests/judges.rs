@@ -34,7 +34,7 @@ fn part<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
 }
 
 impl ChatModel for Scripted {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "scripted"
     }
 

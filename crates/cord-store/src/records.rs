@@ -207,23 +207,23 @@ mod tests {
     use serde_json::json;
 
     #[track_caller]
-    fn check(name: &str, text: &str, header: &[&str], expected: Value) {
+    fn check(name: &str, text: &str, header: &[&str], expected: &Value) {
         let header: Vec<String> = header.iter().map(|name| (*name).to_owned()).collect();
         let rows = read_records(text.as_bytes().to_vec(), Path::new(name), &header).unwrap();
-        assert_eq!(json!(rows), expected, "{name}");
+        assert_eq!(&json!(rows), expected, "{name}");
     }
 
     #[test]
     fn every_text_form_becomes_rows() {
-        check("a.jsonl", "{\"a\": 1}\n\n{\"a\": \"x\"}", &[], json!([{"a": 1}, {"a": "x"}]));
-        check("a.json", "[{\"a\": [1]}]", &[], json!([{"a": [1]}]));
-        check("a.json", "{\"k\": {\"a\": 1}}", &[], json!([{"k": {"a": 1}}]));
-        check("a.csv", "\u{feff}a,b\n\"x, \"\"y\"\"\nz\",2\n", &[], json!([{"a": "x, \"y\"\nz", "b": "2"}]));
+        check("a.jsonl", "{\"a\": 1}\n\n{\"a\": \"x\"}", &[], &json!([{"a": 1}, {"a": "x"}]));
+        check("a.json", "[{\"a\": [1]}]", &[], &json!([{"a": [1]}]));
+        check("a.json", "{\"k\": {\"a\": 1}}", &[], &json!([{"k": {"a": 1}}]));
+        check("a.csv", "\u{feff}a,b\n\"x, \"\"y\"\"\nz\",2\n", &[], &json!([{"a": "x, \"y\"\nz", "b": "2"}]));
         check(
             "a.tsv",
             "He said \"hi\t18\nx\t2\n",
             &["q", "a"],
-            json!([{"q": "He said \"hi", "a": "18"}, {"q": "x", "a": "2"}]),
+            &json!([{"q": "He said \"hi", "a": "18"}, {"q": "x", "a": "2"}]),
         );
     }
 

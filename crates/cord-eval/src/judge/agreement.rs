@@ -32,7 +32,9 @@ pub fn fleiss_kappa<L: Ord + Copy>(items: &[Vec<Option<L>>]) -> Option<f64> {
     let mut observed = 0.0;
     for row in &complete {
         let mut counts: BTreeMap<L, f64> = BTreeMap::new();
-        row.iter().for_each(|label| *counts.entry(*label).or_default() += 1.0);
+        for label in row {
+            *counts.entry(*label).or_default() += 1.0;
+        }
         observed += counts.values().map(|c| c * (c - 1.0)).sum::<f64>() / (raters * (raters - 1.0)) / n;
         for (label, count) in counts {
             *totals.entry(label).or_default() += count / (n * raters);
@@ -47,7 +49,9 @@ pub fn krippendorff_alpha<L: Ord + Copy>(items: &[Vec<Option<L>>]) -> Option<f64
     let (mut agreeing, mut n) = (0.0, 0.0);
     for row in items {
         let mut counts: BTreeMap<L, f64> = BTreeMap::new();
-        row.iter().flatten().for_each(|label| *counts.entry(*label).or_default() += 1.0);
+        for label in row.iter().flatten() {
+            *counts.entry(*label).or_default() += 1.0;
+        }
         let ratings: f64 = counts.values().sum();
         if ratings < 2.0 {
             continue;

@@ -95,21 +95,24 @@ pub struct Measured {
 /// How often the longer one of an accepted and a rejected response that the verifier calls alike is the accepted one.
 /// Nothing where the judge accepts all of a kind, or none.
 pub fn reference_length(measured: &[Measured], seed: Seed) -> Option<Bias> {
-    let mut by_problem: BTreeMap<&str, Vec<(Option<bool>, usize, bool)>> = BTreeMap::new();
+    let mut by_problem: BTreeMap<&str, Vec<Seen>> = BTreeMap::new();
     for one in measured {
         if let Some(mark) = one.vote.said() {
             by_problem.entry(&one.problem).or_default().push((one.verified, one.length, mark == Mark::Correct));
         }
     }
-    let clusters: Vec<Vec<(Option<bool>, usize, bool)>> = by_problem.into_values().collect();
-    let all: Vec<&Vec<(Option<bool>, usize, bool)>> = clusters.iter().collect();
+    let clusters: Vec<Vec<Seen>> = by_problem.into_values().collect();
+    let all: Vec<&Vec<Seen>> = clusters.iter().collect();
     let value = longer_accepted(&all)?;
     let (low, high) = percentiles(&clusters, &longer_accepted, seed.named("length-bias"));
     let share = Estimate { value, low: low.min(value), high: high.max(value), n: clusters.len() as u64 };
     Some(Bias::of(share))
 }
 
-fn longer_accepted(clusters: &[&Vec<(Option<bool>, usize, bool)>]) -> Option<f64> {
+/// What the verifier says, the response's length, and whether the judge accepts it.
+type Seen = (Option<bool>, usize, bool);
+
+fn longer_accepted(clusters: &[&Vec<Seen>]) -> Option<f64> {
     let mut kinds: BTreeMap<Option<bool>, Vec<(usize, bool)>> = BTreeMap::new();
     for (verified, length, accepted) in clusters.iter().copied().flatten() {
         kinds.entry(*verified).or_default().push((*length, *accepted));
