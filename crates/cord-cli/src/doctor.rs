@@ -1,7 +1,6 @@
 //! What stands in the way of a run, found before it: the machine, the results' disk, data sets, models and their servers.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::path::Path;
 use std::time::Instant;
 
@@ -51,14 +50,17 @@ struct Finding {
 }
 
 /// Everything that was looked at.
-#[derive(Debug, Default, Serialize)]
-pub(crate) struct Diagnosis {
+pub(crate) struct Diagnosis<'a> {
     findings: Vec<Finding>,
+    /// Told of each finding at once: to probe a server that is down takes its tries and pauses.
+    tell: &'a mut dyn FnMut(String),
 }
 
-impl Diagnosis {
+impl Diagnosis<'_> {
     fn add(&mut self, state: State, subject: impl Into<String>, text: impl Into<String>) {
-        self.findings.push(Finding { subject: subject.into(), state, text: text.into() });
+        let finding = Finding { subject: subject.into(), state, text: text.into() };
+        (self.tell)(finding.line());
+        self.findings.push(finding);
     }
 
     fn note(&mut self, subject: &str, result: Result<String>) {
@@ -81,25 +83,25 @@ impl Diagnosis {
         serde_json::to_string_pretty(&json!({"well": self.is_well(), "findings": self.findings})).context("JSON")
     }
 
-    pub(crate) fn terminal(&self) -> String {
-        let mut text = String::new();
-        for Finding { subject, state, text: told } in &self.findings {
-            let mark = match state {
-                State::Ok => "ok     ",
-                State::Warning => "warning",
-                State::Fault => "FAULT  ",
-            };
-            let told = told.replace('\n', "\n         ");
-            let _ = writeln!(text, "{mark}  {subject}: {told}");
-        }
-        let _ = write!(text, "{} faults, {} warnings", self.count(State::Fault), self.count(State::Warning));
-        text
+    pub(crate) fn total(&self) -> String {
+        format!("{} faults, {} warnings", self.count(State::Fault), self.count(State::Warning))
+    }
+}
+
+impl Finding {
+    fn line(&self) -> String {
+        let mark = match self.state {
+            State::Ok => "ok     ",
+            State::Warning => "warning",
+            State::Fault => "FAULT  ",
+        };
+        format!("{mark}  {}: {}", self.subject, self.text.replace('\n', "\n         "))
     }
 }
 
 /// Looks at the machine, and at everything that a recipe needs.
-pub(crate) fn diagnose(recipe: Option<&Recipe>) -> Diagnosis {
-    let mut found = Diagnosis::default();
+pub(crate) fn diagnose<'a>(recipe: Option<&Recipe>, tell: &'a mut dyn FnMut(String)) -> Diagnosis<'a> {
+    let mut found = Diagnosis { findings: Vec::new(), tell };
     let commit = machine::commit().map_or_else(String::new, |commit| format!(", run in a checkout at {commit}"));
     let gpu = if cfg!(feature = "cuda") { "with CUDA" } else { "without CUDA (build with --features cuda for it)" };
     found.add(State::Ok, "program", format!("cord {} {gpu}{commit}", env!("CARGO_PKG_VERSION")));
@@ -148,7 +150,7 @@ struct Room {
     what: String,
 }
 
-fn look_at(recipe: &Recipe, found: &mut Diagnosis) {
+fn look_at(recipe: &Recipe, found: &mut Diagnosis<'_>) {
     let needs = recipe.needs();
     let mut problems: BTreeMap<String, Vec<Problem>> = BTreeMap::new();
     for (label, source) in &needs.datasets {

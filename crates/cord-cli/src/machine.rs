@@ -22,3 +22,19 @@ pub(crate) fn describe() -> String {
     let memory = kib.map_or_else(String::new, |kib| format!(", {} GiB", kib.div_ceil(1 << 20)));
     format!("{}, {cores} cores{memory}", model.unwrap_or(std::env::consts::ARCH))
 }
+
+/// Bytes of memory that are free or can be freed; Linux only.
+pub(crate) fn free_memory() -> Option<usize> {
+    let memory = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = memory.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(line.split_whitespace().next()?.parse::<usize>().ok()? << 10)
+}
+
+/// Bytes of free memory of an NVIDIA GPU, where its tool says so.
+pub(crate) fn gpu_memory(index: usize) -> Option<usize> {
+    let output = Command::new("nvidia-smi")
+        .args(["--query-gpu=memory.free", "--format=csv,noheader,nounits", &format!("--id={index}")])
+        .output()
+        .ok()?;
+    Some(String::from_utf8(output.stdout).ok()?.trim().parse::<usize>().ok()? << 20)
+}

@@ -190,8 +190,13 @@ fn act(verb: &Verb) -> Result<ExitCode> {
         Verb::Judge(args) => judge::act(args),
         Verb::Doctor(args) => {
             let recipe = args.recipe.as_ref().map(|path| run::read_recipe(path, &args.overrides)).transpose()?;
-            let diagnosis = doctor::diagnose(recipe.as_ref());
-            print(&if args.json { diagnosis.json()? } else { diagnosis.terminal() });
+            let mut tell = |line: String| {
+                if !args.json {
+                    print(&line);
+                }
+            };
+            let diagnosis = doctor::diagnose(recipe.as_ref(), &mut tell);
+            print(&if args.json { diagnosis.json()? } else { diagnosis.total() });
             Ok(ExitCode::from(u8::from(!diagnosis.is_well())))
         }
     }

@@ -7,11 +7,14 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, Result, bail};
 use cord_client::ServedModel;
 use cord_core::{Digest, LanguageModel, Seed};
-use cord_lm::{DeviceSpec, Engine, EngineSettings, LmConfig, LoadedModel, Transformer, load, open_device};
+use cord_lm::{
+    Architecture, DeviceSpec, Engine, EngineSettings, LmConfig, LoadedModel, Transformer, load, open_device,
+};
 use cord_recipe::{ModelSource, RunSettings, Scratch, TokenizerSource};
-use cord_store::Store;
+use cord_store::{Hub, HubFiles, Store};
 use cord_text::{Renderer, TokenizerSpec, train_tokenizer};
 
+use crate::machine;
 use crate::served::{Memory, Servers, unasked};
 
 /// Files of a checkpoint that decide what the model says.
@@ -29,6 +32,7 @@ const TOKENIZER_ROWS: usize = 8_000;
 
 /// Opens models: on the run's device, or behind their servers.
 pub(crate) struct Models {
+    spec: DeviceSpec,
     device: burn::tensor::Device,
     settings: EngineSettings,
     open: Mutex<BTreeMap<PathBuf, Arc<Engine>>>,
@@ -57,7 +61,8 @@ impl Models {
     pub(crate) fn new(run: &RunSettings, store: &Store) -> Result<Self> {
         let spec: DeviceSpec = run.device.to_string().parse().map_err(anyhow::Error::msg)?;
         let settings = EngineSettings { max_batch: run.max_batch as usize, ..EngineSettings::default() };
-        Ok(Self { device: open_device(spec)?, settings, open: Mutex::default(), servers: Servers::new(store)? })
+        let device = open_device(spec)?;
+        Ok(Self { spec, device, settings, open: Mutex::default(), servers: Servers::new(store)? })
     }
 
     /// A model, running. One source is opened once.
@@ -90,6 +95,14 @@ impl Models {
         let engine = Arc::new(Engine::start(load(dir, name, &self.device)?, self.settings)?);
         open.insert(dir.to_owned(), engine.clone());
         Ok(engine)
+    }
+
+    /// Bytes that the device has for models; unknown where nothing says so.
+    pub(crate) fn memory(&self) -> Option<usize> {
+        match self.spec {
+            DeviceSpec::Cpu => machine::free_memory(),
+            DeviceSpec::Cuda(index) => machine::gpu_memory(index),
+        }
     }
 
     /// Drops a model that no later stage uses.
@@ -126,8 +139,8 @@ impl Models {
 pub(crate) fn folder(source: &ModelSource) -> Result<PathBuf> {
     match source {
         ModelSource::Path(path) => Ok(path.clone()),
-        ModelSource::Hub { name, .. } => {
-            bail!("can't fetch `{name}` from the hub yet: download it and name its folder as `path`")
+        ModelSource::Hub { name, revision } => {
+            Ok(Hub::from_env().fetch(name, revision, HubFiles::Model, &mut |_, _, _| {})?)
         }
         ModelSource::Served { server, .. } => {
             bail!("expected a model with weights here, got one behind `{}`", server.endpoints.join("`, `"))
@@ -141,7 +154,7 @@ fn tokenizer_folder(source: &TokenizerSource) -> Result<PathBuf> {
     match source {
         TokenizerSource::Path(path) => Ok(path.clone()),
         TokenizerSource::Hub { name, revision } => {
-            folder(&ModelSource::Hub { name: name.clone(), revision: revision.clone() })
+            Ok(Hub::from_env().fetch(name, revision, HubFiles::Tokenizer, &mut |_, _, _| {})?)
         }
     }
 }
@@ -156,7 +169,11 @@ pub(crate) fn known_identity(label: &str, source: &ModelSource, memory: &Memory)
 
 fn files_digest(dir: &Path) -> Result<Digest> {
     let mut files = Vec::new();
-    for name in IDENTITY {
+    // Shards and their index, or the one file that the list above has.
+    let weights = cord_lm::weight_files(dir)?;
+    let weights = weights.iter().filter_map(|path| path.file_name()?.to_str());
+    let names: Vec<&str> = IDENTITY.into_iter().chain(weights.filter(|name| !IDENTITY.contains(name))).collect();
+    for name in names {
         let path = dir.join(name);
         match std::fs::read(&path) {
             Ok(bytes) => files.push((name, Digest::of_bytes(&bytes))),
@@ -190,5 +207,6 @@ fn config(scratch: &Scratch, renderer: &Renderer) -> LmConfig {
         eos: renderer.eos_ids().to_vec(),
         bos: None,
         pad: Some(renderer.pad_id()),
+        architecture: Architecture::default(),
     }
 }

@@ -1,5 +1,6 @@
 //! What each kind of stage does: inputs from finished folders, outputs to a writer.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -13,14 +14,17 @@ use cord_generate::{
     Deadline, Drive, Generator, Interrupted, Observer, Policy, PromptTemplate, ScorerSettings, SearchResult, Solved,
     Teacher, drive_adaptively,
 };
-use cord_lm::{Dtype, save};
+use cord_lm::{Dtype, LoraConfig, save, save_adapter};
 use cord_math::{DEFAULT_FUEL, Start, verify};
 use cord_recipe::{
     EvalStage, EvaluatedModel, GenerateStage, Keep, ModelSource, ProblemSettings, RunSettings, StageKind, StageSpec,
-    TrainData, TrainLength, TrainStage,
+    TooLong, TrainData, TrainLength, TrainStage,
 };
 use cord_store::{Journal, Journaled, StageFolder, StageWriter, Store, to_jsonl, trajectories_from_parquet};
-use cord_train::{AdamWConfig, Example, LengthPolicy, RunLength, Schedule, ScheduleKind, TrainSettings, train};
+use cord_train::{
+    AdamWConfig, Data, Example, LengthPolicy, RunLength, Schedule, ScheduleKind, TrainSettings, Validation, audit,
+    memory, train,
+};
 use futures::StreamExt;
 use serde_json::json;
 
@@ -33,12 +37,11 @@ use crate::outcomes::Outcomes;
 use crate::progress::StageProgress;
 use crate::shards::Part;
 
-/// The most tokens, padding included, of one part of a batch. The gradients of parts are computed side by side and summed
-/// in order, so this is the same on every machine.
-const PART_TOKENS: usize = 1024;
-
 /// The checkpoint inside a training stage's folder.
 pub(crate) const MODEL: &str = "model";
+
+/// The adapters beside it, where it was trained by them.
+const ADAPTER: &str = "adapter";
 
 /// What every stage works with.
 pub(crate) struct Bench<'a> {
@@ -289,7 +292,7 @@ pub(crate) fn train_student(
     };
     let texts = || rows.iter().map(|row| row_text(&row.text)).collect();
     let (model, renderer) = context.models.trainable(&settings.student.source, seed, &texts)?;
-    let examples = rows
+    let mut examples = rows
         .iter()
         .map(|row| {
             let ids = match &row.text {
@@ -300,7 +303,7 @@ pub(crate) fn train_student(
             Ok(Example { id: row.id.clone(), ids: ids.ids, supervised: ids.supervised })
         })
         .collect::<Result<Vec<_>>>()?;
-    let optimiser = &settings.optimiser;
+    let (optimiser, method) = (&settings.optimiser, &settings.method);
     let train_settings = TrainSettings {
         length: match settings.length {
             TrainLength::Epochs(epochs) => RunLength::Epochs(epochs as usize),
@@ -325,17 +328,61 @@ pub(crate) fn train_student(
         },
         clip_norm: optimiser.clip_norm,
         max_length: settings.max_length as usize,
-        too_long: LengthPolicy::Drop,
-        part_tokens: PART_TOKENS,
+        too_long: match method.too_long {
+            TooLong::Drop => LengthPolicy::Drop,
+            TooLong::Truncate => LengthPolicy::Truncate,
+            TooLong::Error => LengthPolicy::Error,
+        },
+        part_tokens: method.part_tokens as usize,
+        packing: method.packing,
+        recompute: method.recompute,
+        bf16: method.precision == cord_recipe::Precision::Bf16,
+        lora: method.lora.as_ref().map(|lora| LoraConfig {
+            rank: lora.rank as usize,
+            alpha: lora.alpha,
+            targets: lora.targets.clone(),
+        }),
+        validation: method.validation.map(|validation| Validation {
+            every: validation.every as usize,
+            patience: validation.patience.map(|patience| patience as usize),
+            best: validation.best,
+        }),
+        keep: settings.keep_checkpoints as usize,
         seed,
     };
+    let held_out = method.validation.map_or(0, |validation| validation.rows as usize);
+    if held_out >= examples.len() {
+        anyhow::bail!(
+            "expected more than the {held_out} rows of `train.validation`, got {}: hold out fewer, or none",
+            examples.len()
+        );
+    }
+    let validation = hold_out(&mut examples, held_out, seed);
+    let planned = memory(model.config(), &examples, &train_settings, threads);
+    if let Some(most) = context.models.memory()
+        && planned.bytes() > most
+    {
+        anyhow::bail!(
+            "training would take about {planned}, and there are {:.2} GiB: lower `train.part-tokens` or `train.max-length`, or set \
+             `train.recompute` or `train.lora`",
+            most as f64 / f64::from(1 << 30)
+        );
+    }
+    let text = |ids: &[u32]| {
+        let mut decoder = renderer.decoder();
+        let text = ids.iter().map(|id| decoder.push(*id).unwrap_or_default()).collect::<String>();
+        text + &decoder.flush().unwrap_or_default()
+    };
+    let notes = examples.first().map(|example| audit(example, &text, renderer.eos_ids())).unwrap_or_default();
+    writer.write_bytes("audit.txt", notes.as_bytes())?;
+    progress.at(0, format!("about {planned}"));
     let work = writer.work_path()?;
     let interrupted = || context.interrupted.load(Ordering::Relaxed);
     let (mut tokens, begun) = (0u64, Instant::now());
     let mut smooth = None;
     let (model, report) = train(
         model,
-        &examples,
+        Data { training: &examples, validation: &validation },
         &train_settings,
         Some((&work, settings.checkpoint_every as usize)),
         threads,
@@ -349,7 +396,11 @@ pub(crate) fn train_student(
             progress.at(step.step as u64, format!("loss {loss:.3}, {rate:.0} tokens/s"));
         },
     )?;
-    save(&writer.path().join(MODEL), &model, &renderer, Dtype::Bf16)?;
+    if model.lora().is_some() {
+        save_adapter(&writer.path().join(ADAPTER), &model, &settings.student.name)?;
+        writer.adopt(ADAPTER)?;
+    }
+    save(&writer.path().join(MODEL), &model.clone().merged(), &renderer, Dtype::Bf16)?;
     writer.adopt(MODEL)?;
     let last = &report.losses[report.losses.len().saturating_sub(50)..];
     let summary = json!({
@@ -359,6 +410,17 @@ pub(crate) fn train_student(
     });
     writer.write_json("report.json", &report)?;
     Ok(summary)
+}
+
+/// Takes `count` examples out, chosen by a seed whatever their order.
+fn hold_out(examples: &mut Vec<Example>, count: usize, seed: Seed) -> Vec<Example> {
+    let mut order: Vec<usize> = (0..examples.len()).collect();
+    seed.named("validation").stream().shuffle(&mut order);
+    let chosen: BTreeSet<usize> = order.into_iter().take(count).collect();
+    let (held, rest): (Vec<_>, Vec<_>) =
+        std::mem::take(examples).into_iter().enumerate().partition(|(place, _)| chosen.contains(place));
+    *examples = rest.into_iter().map(|(_, example)| example).collect();
+    held.into_iter().map(|(_, example)| example).collect()
 }
 
 /// A row's text, for a tokenizer to learn from.

@@ -71,12 +71,12 @@ const ANSWERS: [&str; 10] = [
     "0.5\\%}",
 ];
 
-/// A question with some reasoning, of up to some hundreds of tokens, and an answer.
+/// A question with some reasoning, of up to two hundred tokens, and an answer.
 fn pair(stream: &mut SeedStream) -> ScoreRequest {
     let mut text = |most: u64| -> String {
         (0..=stream.below(most)).map(|_| PIECES[stream.below(PIECES.len() as u64) as usize]).collect()
     };
-    let (question, reasoning) = (text(6), text(24));
+    let (question, reasoning) = (text(4), text(12));
     let opening = if stream.below(2) == 0 { Opening::Plain } else { Opening::Think };
     let prefix = format!("{reasoning}\nThe final answer is \\boxed{{");
     let answer = ANSWERS[stream.below(ANSWERS.len() as u64) as usize];

@@ -113,6 +113,27 @@ fn a_plan_says_what_is_done_and_what_is_not() {
 }
 
 #[test]
+fn a_student_learns_by_adapters_with_rows_held_out() {
+    let desk = Desk::bare();
+    let set = |validation: &'static str| {
+        let lora = "train.lora={ rank = 2, alpha = 4 }";
+        ["run", "recipes/scratch.toml", "--set", "train.packing=true", "--set", lora, "--set", validation]
+    };
+    desk.cord(&set("train.validation={ rows = 4, every = 2, best = true }")).expect(0);
+    let results = desk.results("scratch");
+    let of = |end: &str| results.iter().filter(|(path, _)| path.ends_with(end)).collect::<Vec<_>>();
+    for file in ["adapter/adapter_config.json", "adapter/adapter_model.safetensors", "model/model.safetensors"] {
+        assert_eq!(of(file).len(), 2, "{file}: {:?}", results.keys());
+    }
+    let audit = String::from_utf8_lossy(of("audit.txt")[0].1);
+    assert!(audit.contains("learnt") && audit.contains("ends with the end of a turn"), "{audit}");
+    let report: Value = serde_json::from_slice(of("/report.json")[0].1).unwrap();
+    assert!(report["validations"].as_array().is_some_and(|all| !all.is_empty()), "{report}");
+    let refused = desk.cord(&set("train.validation={ rows = 100000 }")).expect(1);
+    assert!(refused.stderr.contains("expected more than the 100000 rows of `train.validation`"), "{}", refused.stderr);
+}
+
+#[test]
 fn failed_problems_are_listed_and_the_rest_goes_on() {
     let desk = Desk::with_models();
     // More than the models' context of 320 tokens: every sample is refused, and nothing else is.

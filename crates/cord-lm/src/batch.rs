@@ -125,12 +125,10 @@ fn feed(model: &Transformer, cache: &mut Cache, spans: &[Span], lines: &[usize],
         ids[*line] = i64::from(*token);
     }
     let limit = model.config().context - 1;
-    let positions: Vec<i64> = line_spans.iter().map(|span| span.position(column).min(limit) as i64).collect();
-    let shape = [rows, 1];
-    let mask = AttentionMask::causal(&line_spans, column, 1, &device);
-    let ids = Tensor::from_data(TensorData::new(ids, shape), &device);
-    let positions = Tensor::from_data(TensorData::new(positions, shape), &device);
-    logits(model, model.hidden(ids, positions, &mask, Some(cache)))
+    let positions: Vec<usize> = line_spans.iter().map(|span| span.position(column).min(limit)).collect();
+    let mask = AttentionMask::causal(&line_spans, column, 1, model.config().architecture.window, &device);
+    let ids = Tensor::from_data(TensorData::new(ids, [rows, 1]), &device);
+    logits(model, model.hidden(ids, &positions, &mask, Some(cache)))
 }
 
 /// Are the model's weights where this program's own memory is?

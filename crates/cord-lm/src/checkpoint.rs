@@ -1,4 +1,5 @@
-//! Checkpoints in the Hugging Face layout: `config.json`, `model.safetensors`, tokenizer files.
+//! Checkpoints in the Hugging Face layout: `config.json`, tokenizer files, and the weights as `model.safetensors` or as shards with
+//! `model.safetensors.index.json`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -42,6 +43,14 @@ impl Dtype {
         }
     }
 
+    /// Bytes of one value.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 | Self::F16 => 2,
+        }
+    }
+
     fn safetensors(self) -> safetensors::Dtype {
         match self {
             Self::F32 => safetensors::Dtype::F32,
@@ -69,13 +78,13 @@ pub struct LoadedModel {
 pub fn load(dir: &Path, name: &str, device: &Device) -> Result<LoadedModel, LmError> {
     let mut config = LmConfig::from_dir(dir)?;
     let renderer = Renderer::from_dir(dir)?;
-    if renderer.vocab_size() > config.vocab {
-        return Err(LmError::Vocabulary { path: dir.to_owned(), rows: config.vocab, tokens: renderer.vocab_size() });
+    // A token that was added beyond the table is refused where a text has it.
+    if renderer.own_vocab_size() > config.vocab {
+        let (rows, tokens) = (config.vocab, renderer.own_vocab_size());
+        return Err(LmError::Vocabulary { path: dir.to_owned(), rows, tokens });
     }
     config.eos = renderer.eos_ids().to_vec();
-    let path = dir.join("model.safetensors");
-    let (tensors, weights) = read_file(&path)?;
-    let transformer = fill(&config, tensors, &path, device)?;
+    let (transformer, weights) = read_weights(dir, &config, device)?;
     let id = ModelId {
         name: name.to_owned(),
         weights,
@@ -91,12 +100,67 @@ impl Transformer {
     /// # Errors
     /// As [`load`].
     pub fn from_dir(dir: &Path, device: &Device) -> Result<Self, LmError> {
-        let path = dir.join("model.safetensors");
-        fill(&LmConfig::from_dir(dir)?, read_file(&path)?.0, &path, device)
+        Ok(read_weights(dir, &LmConfig::from_dir(dir)?, device)?.0)
     }
 }
 
-/// Saves a model as a folder that transformers and vLLM load.
+const WHOLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// The most bytes of one file of weights, unless a single tensor has more; transformers' default.
+const SHARD_BYTES: usize = 5_000_000_000;
+
+/// The files that hold a checkpoint's weights, and the index that names them where they are several, sorted.
+///
+/// # Errors
+/// [`LmError::Read`] where there is neither `model.safetensors` nor an index, [`LmError::Index`] when the index is damaged.
+pub fn weight_files(dir: &Path) -> Result<Vec<PathBuf>, LmError> {
+    #[derive(serde::Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let path = dir.join(INDEX);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(vec![dir.join(WHOLE)]),
+        Err(source) => return Err(LmError::Read { path, source }),
+    };
+    let fault = |reason: String| LmError::Index { path: path.clone(), reason };
+    let index: Index = serde_json::from_str(&text).map_err(|e| fault(e.to_string()))?;
+    let mut names: Vec<&String> = index.weight_map.values().collect();
+    names.sort_unstable();
+    names.dedup();
+    // A name could lead out of the folder.
+    if let Some(name) = names.iter().find(|name| Path::new(name).components().count() != 1 || name.starts_with('.')) {
+        return Err(fault(format!("`weight_map`: expected names of files in the same folder, got `{name}`")));
+    }
+    if names.is_empty() {
+        return Err(fault("`weight_map`: expected names of files, got none".to_owned()));
+    }
+    let files: Vec<PathBuf> = names.into_iter().map(|name| dir.join(name)).collect();
+    Ok([path].into_iter().chain(files).collect())
+}
+
+/// A model of the config's shape with the weights of a folder, and their digest.
+fn read_weights(dir: &Path, config: &LmConfig, device: &Device) -> Result<(Transformer, Digest), LmError> {
+    let files = weight_files(dir)?;
+    let (mut tensors, mut digests) = (BTreeMap::new(), Vec::new());
+    for path in files.iter().filter(|path| path.extension().is_some_and(|extension| extension == "safetensors")) {
+        let (more, digest) = read_file(path)?;
+        digests.push((path.file_name().map(|name| name.to_string_lossy().into_owned()), digest));
+        tensors.extend(more);
+    }
+    let transformer = fill(config, tensors, &files[0], device)?;
+    let digest = match digests.as_slice() {
+        [(_, only)] => *only,
+        several => Digest::of_json(&several),
+    };
+    Ok((transformer, digest))
+}
+
+/// Saves a model as a folder that transformers and vLLM load; its weights are cut into shards of at most 5 GB.
+///
+/// Adapters are not part of it: merge them first.
 ///
 /// # Errors
 /// [`LmError::Write`] with the file's name.
@@ -105,12 +169,59 @@ pub fn save(dir: &Path, transformer: &Transformer, renderer: &Renderer, dtype: D
     let config = transformer.config();
     write_json(&dir.join("config.json"), &config.to_json(dtype.torch_name()))?;
     renderer.save(dir)?;
-    let mut tensors = BTreeMap::new();
-    // Visiting wants a mutable model; a clone shares the weights and copies nothing.
-    transformer.clone().visit(&mut |name, param| {
-        tensors.insert(name.to_owned(), host(param));
+    save_weights(dir, transformer, dtype, SHARD_BYTES)
+}
+
+/// Writes the weights, in the model's order, into as many files as it takes; one file of another number of shards, or the index, that
+/// the folder held before goes.
+fn save_weights(dir: &Path, transformer: &Transformer, dtype: Dtype, most: usize) -> Result<(), LmError> {
+    let (mut sizes, mut model) = (Vec::new(), transformer.clone());
+    model.visit(&mut |name, param| {
+        let count = match param {
+            ParamMut::Vector(t) => t.dims().iter().product::<usize>(),
+            ParamMut::Table(t) | ParamMut::Linear(t) => t.dims().iter().product(),
+        };
+        sizes.push((name.to_owned(), count * dtype.bytes()));
     });
-    write_tensors(&dir.join("model.safetensors"), &tensors, dtype)
+    // Which shard each tensor is in.
+    let (mut shards, mut held) = (Vec::with_capacity(sizes.len()), 0);
+    let mut last = 0;
+    for (_, bytes) in &sizes {
+        if held > 0 && held + bytes > most {
+            (last, held) = (last + 1, 0);
+        }
+        held += bytes;
+        shards.push(last);
+    }
+    let name = |shard: usize| match last {
+        0 => WHOLE.to_owned(),
+        _ => format!("model-{:05}-of-{:05}.safetensors", shard + 1, last + 1),
+    };
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let file = entry.file_name().to_string_lossy().into_owned();
+        let weights = file == INDEX || (file.starts_with("model") && file.ends_with(".safetensors"));
+        if weights && !(0..=last).any(|shard| file == name(shard)) {
+            std::fs::remove_file(entry.path()).map_err(|source| LmError::Write { path: entry.path(), source })?;
+        }
+    }
+    for shard in 0..=last {
+        let (mut tensors, mut place) = (BTreeMap::new(), 0);
+        model.visit(&mut |name, param| {
+            if shards[place] == shard {
+                tensors.insert(name.to_owned(), host(param));
+            }
+            place += 1;
+        });
+        write_tensors(&dir.join(name(shard)), &tensors, dtype)?;
+    }
+    if last > 0 {
+        let map: BTreeMap<&str, String> =
+            sizes.iter().zip(&shards).map(|((tensor, _), shard)| (tensor.as_str(), name(*shard))).collect();
+        let total: usize = sizes.iter().map(|(_, bytes)| bytes).sum();
+        let index = serde_json::json!({"metadata": {"total_size": total}, "weight_map": map});
+        write_json(&dir.join(INDEX), &index)?;
+    }
+    Ok(())
 }
 
 /// Writes named tensors as one safetensors file.
@@ -224,7 +335,7 @@ pub(crate) fn host(param: ParamMut<'_>) -> HostTensor {
 }
 
 /// The transpose of a row-major matrix.
-fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+pub(crate) fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     let mut out = Vec::with_capacity(values.len());
     for column in 0..columns {
         out.extend((0..rows).map(|row| values[row * columns + column]));
@@ -232,8 +343,76 @@ fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     out
 }
 
-fn write_json(path: &PathBuf, value: &serde_json::Value) -> Result<(), LmError> {
+pub(crate) fn write_json(path: &Path, value: &serde_json::Value) -> Result<(), LmError> {
     let mut text = format!("{value:#}");
     text.push('\n');
-    std::fs::write(path, text).map_err(|source| LmError::Write { path: path.clone(), source })
+    std::fs::write(path, text).map_err(|source| LmError::Write { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use cord_core::Seed;
+
+    use super::*;
+    use crate::{Architecture, DeviceSpec, open_device};
+
+    #[test]
+    fn shards_hold_what_one_file_holds_and_leave_nothing_behind() {
+        let config = LmConfig {
+            vocab: 40,
+            hidden: 16,
+            ffn: 24,
+            layers: 3,
+            heads: 2,
+            kv_heads: 1,
+            head_dim: 8,
+            context: 32,
+            rope_theta: 1e4,
+            norm_eps: 1e-6,
+            tied: false,
+            eos: vec![1],
+            bos: None,
+            pad: None,
+            architecture: Architecture::default(),
+        };
+        let device = open_device(DeviceSpec::Cpu).unwrap();
+        let model = Transformer::init(&config, Seed::root(1), &device);
+        let dir = tempfile::tempdir().unwrap();
+        let weights = |model: &Transformer| {
+            let mut out = Vec::new();
+            model.clone().visit(&mut |name, param| out.push((name.to_owned(), host(param))));
+            out
+        };
+        let files = || {
+            let mut names: Vec<String> = std::fs::read_dir(dir.path())
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+                .collect();
+            names.sort();
+            names
+        };
+        let mut digests = Vec::new();
+        for most in [usize::MAX, 8_000, 3_000, usize::MAX] {
+            save_weights(dir.path(), &model, Dtype::F32, most).unwrap();
+            let expected = weight_files(dir.path()).unwrap();
+            assert_eq!(files().len(), expected.len(), "nothing else is left: {:?}", files());
+            assert_eq!(expected.len() > 1, most < usize::MAX);
+            for path in expected.iter().skip(1) {
+                let tensors = read_tensors(path).unwrap();
+                let bytes: usize = tensors.values().map(|(values, _)| values.len() * 4).sum();
+                assert!(bytes <= most || tensors.len() == 1, "{}: {bytes} bytes", path.display());
+            }
+            let (read, digest) = read_weights(dir.path(), &config, &device).unwrap();
+            assert!(weights(&read) == weights(&model), "shards of {most} bytes");
+            digests.push(digest);
+        }
+        assert!(digests[0] == digests[3] && digests[0] != digests[1] && digests[1] != digests[2]);
+
+        std::fs::write(dir.path().join(INDEX), r#"{"weight_map": {"a": "../elsewhere.safetensors"}}"#).unwrap();
+        let error = weight_files(dir.path()).unwrap_err().to_string();
+        assert!(
+            error.ends_with("expected names of files in the same folder, got `../elsewhere.safetensors`"),
+            "{error}"
+        );
+    }
 }

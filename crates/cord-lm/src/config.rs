@@ -6,11 +6,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::LmError;
+use crate::family::{Architecture, Family};
 
-/// The settings of a Llama-architecture decoder.
+/// The settings of a decoder.
 ///
-/// Covered: `model_type = "llama"` with default rotary embeddings. Not covered yet, and refused by name: rotary
-/// scaling, attention and MLP biases, other families.
+/// Covered: `model_type` of `llama`, `mistral`, `qwen2`, `qwen3`, `phi3` (which Phi-4 is too) and `gemma3_text`, as
+/// [`Architecture`] says. Everything else is refused by name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LmConfig {
     /// Entries of the embedding table.
@@ -41,6 +42,8 @@ pub struct LmConfig {
     pub bos: Option<u32>,
     /// The token that fills short rows.
     pub pad: Option<u32>,
+    /// What sets the family apart from Llama 2, which is the default.
+    pub architecture: Architecture,
 }
 
 /// One id or several, as `eos_token_id` may be.
@@ -71,9 +74,11 @@ impl LmConfig {
     pub fn from_json(json: &Value) -> Result<Self, Vec<String>> {
         let mut faults = Vec::new();
         let model_type = json["model_type"].as_str().unwrap_or("");
-        if model_type != "llama" {
-            faults.push(format!("`model_type`: expected `llama`, got `{model_type}`"));
-        }
+        let family = Family::of_model_type(model_type).unwrap_or_else(|| {
+            let known = Family::ALL.map(Family::model_type).join("`, `");
+            faults.push(format!("`model_type`: expected one of `{known}`, got `{model_type}`"));
+            Family::Llama
+        });
         let mut size = |key: &str, default: Option<usize>| match json.get(key).filter(|v| !v.is_null()) {
             None if default.is_some() => default.unwrap_or_default(),
             None => {
@@ -90,19 +95,21 @@ impl LmConfig {
         };
         let hidden = size("hidden_size", None);
         let heads = size("num_attention_heads", None);
-        let config = Self {
+        let layers = size("num_hidden_layers", None);
+        let context = size("max_position_embeddings", None);
+        let head_dim = size("head_dim", Some(family.default_head_dim().unwrap_or((hidden / heads).max(1))));
+        let mut config = Self {
             vocab: size("vocab_size", None),
             hidden,
             ffn: size("intermediate_size", None),
-            layers: size("num_hidden_layers", None),
+            layers,
             heads,
             kv_heads: size("num_key_value_heads", Some(heads)),
-            head_dim: size("head_dim", Some((hidden / heads).max(1))),
-            context: size("max_position_embeddings", None),
-            // transformers 5 writes `rope_parameters`; older checkpoints write `rope_theta` at the top.
-            rope_theta: json["rope_parameters"]["rope_theta"].as_f64().or(json["rope_theta"].as_f64()).unwrap_or(1e4),
-            norm_eps: json["rms_norm_eps"].as_f64().unwrap_or(1e-6),
-            tied: json["tie_word_embeddings"].as_bool().unwrap_or(false),
+            head_dim,
+            context,
+            rope_theta: 1e4,
+            norm_eps: json["rms_norm_eps"].as_f64().unwrap_or(family.default_norm_eps()),
+            tied: json["tie_word_embeddings"].as_bool().unwrap_or(family == Family::Gemma3),
             eos: match serde_json::from_value(json["eos_token_id"].clone()) {
                 Ok(Ids::One(id)) => vec![id],
                 Ok(Ids::Many(ids)) => ids,
@@ -110,20 +117,10 @@ impl LmConfig {
             },
             bos: json["bos_token_id"].as_u64().map(|id| id as u32),
             pad: json["pad_token_id"].as_u64().map(|id| id as u32),
+            architecture: Architecture::default(),
         };
-        for bias in ["attention_bias", "mlp_bias"] {
-            if json[bias].as_bool() == Some(true) {
-                faults.push(format!("`{bias}`: expected `false`, got `true`"));
-            }
-        }
-        let rope = json["rope_parameters"]["rope_type"].as_str().or(json["rope_scaling"]["rope_type"].as_str());
-        if let Some(kind) = rope.filter(|kind| *kind != "default") {
-            faults.push(format!("the rotary embedding's `rope_type`: expected `default`, got `{kind}`"));
-        }
-        let activation = json["hidden_act"].as_str().unwrap_or("silu");
-        if activation != "silu" {
-            faults.push(format!("`hidden_act`: expected `silu`, got `{activation}`"));
-        }
+        (config.architecture, config.rope_theta) =
+            Architecture::read(family, json, layers, head_dim, context, &mut faults);
         faults.extend(config.check());
         if faults.is_empty() { Ok(config) } else { Err(faults) }
     }
@@ -146,13 +143,21 @@ impl LmConfig {
         faults
     }
 
-    /// The value of a `config.json` that transformers and vLLM load.
+    /// The value of a `config.json` that transformers and vLLM load: the one that was read, with this program's number format and
+    /// ends of a turn, or a Llama's for a model that was made here.
     pub fn to_json(&self, dtype: &str) -> Value {
         let eos = match self.eos.as_slice() {
             [] => Value::Null,
             [one] => json!(one),
             many => json!(many),
         };
+        if let Some(source) = &self.architecture.source {
+            let mut json = source.clone();
+            let key = if json.get("dtype").is_some() { "dtype" } else { "torch_dtype" };
+            json[key] = json!(dtype);
+            json["eos_token_id"] = eos;
+            return json;
+        }
         json!({
             "architectures": ["LlamaForCausalLM"],
             "model_type": "llama",
@@ -182,8 +187,15 @@ impl LmConfig {
 
     /// The number of parameters.
     pub fn parameters(&self) -> usize {
-        let attention = self.hidden * self.head_dim * (2 * self.heads + 2 * self.kv_heads);
-        let block = attention + 3 * self.hidden * self.ffn + 2 * self.hidden;
+        let Architecture { family, biases, .. } = &self.architecture;
+        let (queries, keys) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
+        let attention = 2 * self.hidden * (queries + keys);
+        let norms = if family.sandwich() { 4 } else { 2 } * self.hidden
+            + if family.head_norms() { 2 * self.head_dim } else { 0 };
+        let biases = if biases.qkv { queries + 2 * keys } else { 0 }
+            + if biases.o { self.hidden } else { 0 }
+            + if biases.mlp { 2 * self.ffn + self.hidden } else { 0 };
+        let block = attention + 3 * self.hidden * self.ffn + norms + biases;
         let tables = if self.tied { 1 } else { 2 };
         self.layers * block + self.hidden + tables * self.vocab * self.hidden
     }
@@ -203,7 +215,11 @@ mod tests {
         let config = LmConfig::from_json(&tiny()).unwrap();
         assert_eq!((config.kv_heads, config.head_dim, config.rope_theta), (4, 4, 1e4));
         assert_eq!(config.eos, [2, 3]);
-        assert_eq!(LmConfig::from_json(&config.to_json("float32")).unwrap(), config);
+        let again = LmConfig::from_json(&config.to_json("float32")).unwrap();
+        assert_eq!(again.to_json("float32"), config.to_json("float32"));
+        let made = LmConfig { architecture: Architecture::default(), ..config };
+        let read = LmConfig::from_json(&made.to_json("float32")).unwrap();
+        assert_eq!(LmConfig { architecture: Architecture::default(), ..read }, made);
     }
 
     #[test]
@@ -215,7 +231,10 @@ mod tests {
         json["rope_scaling"] = json!({"rope_type": "yarn"});
         let faults = LmConfig::from_json(&json).unwrap_err();
         assert_eq!(faults.len(), 5, "{faults:#?}");
-        assert_eq!(faults[0], "`model_type`: expected `llama`, got `gpt2`");
+        assert_eq!(
+            faults[0],
+            "`model_type`: expected one of `llama`, `mistral`, `qwen2`, `qwen3`, `phi3`, `gemma3_text`, got `gpt2`"
+        );
         assert_eq!(faults[1], "`hidden_size`: expected a whole number above 0, got `\"wide\"`");
     }
 }

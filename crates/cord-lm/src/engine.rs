@@ -70,6 +70,7 @@ pub struct Engine {
     id: ModelId,
     renderer: Arc<Renderer>,
     context: u32,
+    vocab: usize,
     reads: Arc<Mutex<Reads>>,
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
@@ -84,7 +85,7 @@ impl Engine {
         let LoadedModel { transformer, renderer, id } = model;
         let renderer = Arc::new(renderer);
         let (sender, receiver) = async_channel::bounded(settings.queue);
-        let context = transformer.config().context as u32;
+        let (context, vocab) = (transformer.config().context as u32, transformer.config().vocab);
         let known = PrefixCache::new(settings.known_bytes);
         let reads = Arc::new(Mutex::new(Reads::default()));
         let (name, told) = (id.name.clone(), reads.clone());
@@ -96,7 +97,7 @@ impl Engine {
                 device: "cpu".into(),
                 reason: format!("no thread could be started: {e}"),
             })?;
-        Ok(Self { id, renderer, context, reads, jobs: Some(sender), thread: Some(thread) })
+        Ok(Self { id, renderer, context, vocab, reads, jobs: Some(sender), thread: Some(thread) })
     }
 
     /// Tokens of prompts and continuations so far, and how many of them had to be read. Zeros on a GPU, where nothing is
@@ -110,6 +111,13 @@ impl Engine {
             return Ok(());
         }
         Err(ModelError::ContextExceeded { model: self.id.name.clone(), limit: self.context, needed })
+    }
+
+    /// Has the embedding a row for every token?
+    fn embeds(&self, ids: &[u32]) -> Result<(), ModelError> {
+        let Some(id) = ids.iter().find(|id| **id as usize >= self.vocab) else { return Ok(()) };
+        let reason = format!("expected token ids below the {} rows of the embedding, got {id}", self.vocab);
+        Err(ModelError::Tokenizer { model: self.id.name.clone(), reason })
     }
 
     async fn submit<T>(&self, job: Job, reply: oneshot::Receiver<Result<T, ModelError>>) -> Result<T, ModelError> {
@@ -148,6 +156,7 @@ impl LanguageModel for Engine {
         Box::pin(async move {
             let text = |e| text_fault(&self.id.name, &e);
             let prompt = self.renderer.prompt_ids(&request.prompt).map_err(text)?;
+            self.embeds(&prompt)?;
             self.fits(prompt.len() as u64 + u64::from(request.max_tokens))?;
             let (reply, receiver) = oneshot::channel();
             let GenerateRequest { stop, max_tokens, sampling, seed, .. } = request;
@@ -165,6 +174,8 @@ impl LanguageModel for Engine {
                 let (model, continuation) = (self.id.name.clone(), request.continuation);
                 return Err(ModelError::EmptyContinuation { model, continuation });
             }
+            self.embeds(&prompt)?;
+            self.embeds(&continuation)?;
             self.fits((prompt.len() + continuation.len()) as u64)?;
             let (reply, receiver) = oneshot::channel();
             self.submit(Job::Score(Score { prompt, continuation, reply }), receiver).await

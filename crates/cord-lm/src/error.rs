@@ -45,6 +45,14 @@ pub enum LmError {
         /// What the parser said.
         reason: String,
     },
+    /// The index of a checkpoint in shards is damaged.
+    #[error("`{}`: {reason}", path.display())]
+    Index {
+        /// The file.
+        path: PathBuf,
+        /// What was expected and given.
+        reason: String,
+    },
     /// The tokenizer or template could not be used.
     #[error(transparent)]
     Text(#[from] cord_text::TextError),

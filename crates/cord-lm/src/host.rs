@@ -1,14 +1,17 @@
 //! Reading on the CPU: ragged rows without padding, matrix products by burn, all else by [`crate::kernels`].
 
+use std::ops::Range;
+
 use burn::tensor::module::embedding;
 use burn::tensor::{Int, Tensor, TensorData};
 use rayon::prelude::*;
 
 use crate::context::Context;
 use crate::kernels;
+use crate::ops::Angles;
 use crate::prefix_cache::PrefixCache;
-use crate::transformer::ROWS;
-use crate::{Transformer, ops};
+use crate::transformer::{Linear, outputs};
+use crate::{LmConfig, Transformer};
 
 /// The most tokens of one pass: bounds the memory of activations.
 const PASS: usize = 2048;
@@ -53,65 +56,72 @@ impl Transformer {
         let ids: Vec<i64> = pieces.iter().flat_map(|(_, tokens)| tokens.iter().map(|id| i64::from(*id))).collect();
         let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, count]), &self.device());
         let mut x = values(embedding(self.embed.clone(), ids).reshape([count, config.hidden]));
-        let (cos, sin) = self.angles(contexts, pieces);
-        let (half, scale) = (config.head_dim / 2, 1.0 / (config.head_dim as f32).sqrt());
-        let linear = |x: Vec<f32>, weight: &Tensor<2>| {
-            let width = weight.dims()[0];
-            let x = Tensor::<2>::from_data(TensorData::new(x, [count, width]), &self.device());
-            ops::linear(x, weight.clone(), ROWS)
-        };
+        if let Some(scale) = config.embed_scale() {
+            for x in &mut x {
+                *x *= scale;
+            }
+        }
+        let offset = config.architecture.family.norm_offset();
+        let positions = positions(contexts, pieces);
+        let angles = Turns::of(&Angles::new(config), &positions);
+        let local = Angles::local(config).map(|local| Turns::of(&local, &positions));
+        let matrix =
+            |x: Vec<f32>, width: usize| Tensor::<2>::from_data(TensorData::new(x, [count, width]), &self.device());
+        let norm = |x: &[f32], weight: &Tensor<1>| kernels::rms_norm(x, &vector(weight, offset), config.norm_eps);
+        let linear = |x: Vec<f32>, layer: &Linear| values(layer.forward(matrix(x, layer.weight.dims()[0])));
+        let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
 
         for (layer, block) in self.blocks.iter().enumerate() {
-            let normed = kernels::rms_norm(&x, &vector(&block.input_norm), config.norm_eps);
-            let normed = Tensor::<2>::from_data(TensorData::new(normed, [count, config.hidden]), &self.device());
-            let of = |weight: &Tensor<2>| values(ops::linear(normed.clone(), weight.clone(), ROWS));
-            let (mut q, mut k, v) = (of(&block.q), of(&block.k), of(&block.v));
-            let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
-            let tables = cos.chunks_exact(half).zip(sin.chunks_exact(half));
-            for ((q, k), (cos, sin)) in q.chunks_exact_mut(queries).zip(k.chunks_exact_mut(keys)).zip(tables) {
-                kernels::rotate(q, cos, sin, scale);
-                kernels::rotate(k, cos, sin, 1.0);
+            let window = config.architecture.window_of(layer);
+            let normed = matrix(norm(&x, &block.input_norm), config.hidden);
+            let [mut q, mut k, v] = outputs(&block.qkv, normed, [queries, keys, keys]).map(values);
+            if let Some([of_q, of_k]) = &block.head_norms {
+                (q, k) = (norm(&q, of_q), norm(&k, of_k));
             }
+            local.as_ref().filter(|_| window.is_some()).unwrap_or(&angles).rotate(&mut q, &mut k, config);
             let mut lines = k.chunks_exact(keys).zip(v.chunks_exact(keys));
             for (row, tokens) in pieces {
                 for (offset, (k, v)) in (0..tokens.len()).zip(&mut lines) {
                     contexts[*row].write(layer, offset, k, v);
                 }
             }
-            let attended = self.attend(layer, &q, contexts, pieces);
-            kernels::add(&mut x, &values(linear(attended, &block.o)));
+            let mut written = linear(self.attend(layer, window, &q, contexts, pieces), &block.o);
+            if let Some([after, _]) = &block.output_norms {
+                written = norm(&written, after);
+            }
+            kernels::add(&mut x, &written);
 
-            let normed = kernels::rms_norm(&x, &vector(&block.post_norm), config.norm_eps);
-            let normed = Tensor::<2>::from_data(TensorData::new(normed, [count, config.hidden]), &self.device());
-            let of = |weight: &Tensor<2>| values(ops::linear(normed.clone(), weight.clone(), ROWS));
-            let (mut gate, up) = (of(&block.gate), of(&block.up));
-            kernels::swiglu(&mut gate, &up);
-            kernels::add(&mut x, &values(linear(gate, &block.down)));
+            let normed = matrix(norm(&x, &block.mlp_norm), config.hidden);
+            let [mut gate, up] = outputs(&block.gate_up, normed, [config.ffn, config.ffn]).map(values);
+            if config.architecture.family.is_gemma() {
+                kernels::geglu(&mut gate, &up);
+            } else {
+                kernels::swiglu(&mut gate, &up);
+            }
+            let mut written = linear(gate, &block.down);
+            if let Some([_, after]) = &block.output_norms {
+                written = norm(&written, after);
+            }
+            kernels::add(&mut x, &written);
         }
         for (row, tokens) in pieces {
             contexts[*row].advance(tokens.len());
         }
-        kernels::rms_norm(&x, &vector(&self.norm), config.norm_eps)
+        norm(&x, &self.norm)
     }
 
-    /// Cosines and sines of every token's position, `[tokens, head_dim / 2]` each.
-    fn angles(&self, contexts: &[Context], pieces: &[(usize, &[u32])]) -> (Vec<f32>, Vec<f32>) {
-        let positions = pieces.iter().flat_map(|(row, tokens)| {
-            let past = contexts[*row].length();
-            past..past + tokens.len()
-        });
-        let frequencies = ops::frequencies(self.config());
-        positions
-            .flat_map(|position| frequencies.iter().map(move |frequency| position as f64 * frequency))
-            .map(|angle| (angle.cos() as f32, angle.sin() as f32))
-            .unzip()
-    }
-
-    /// Attention of every token to its context and the tokens of its piece up to its own.
+    /// Attention of every token to its context and the tokens of its piece up to its own, the last `window` of them.
     ///
     /// # Shapes
     /// - `q` and output: `[tokens, heads * head_dim]`
-    fn attend(&self, layer: usize, q: &[f32], contexts: &[Context], pieces: &[(usize, &[u32])]) -> Vec<f32> {
+    fn attend(
+        &self,
+        layer: usize,
+        window: Option<usize>,
+        q: &[f32],
+        contexts: &[Context],
+        pieces: &[(usize, &[u32])],
+    ) -> Vec<f32> {
         let config = self.config();
         let (dim, group, width) = (config.head_dim, config.heads / config.kv_heads, config.heads * config.head_dim);
         let mut first = 0;
@@ -128,7 +138,10 @@ impl Transformer {
                 let past = contexts[*row].length();
                 let lines = (0..count * group)
                     .map(|index| &q[(first + index / group) * width + (head * group + index % group) * dim..][..dim]);
-                let visible: Vec<usize> = (0..count * group).map(|index| past + index / group + 1).collect();
+                let visible: Vec<Range<usize>> = (0..count * group)
+                    .map(|index| past + index / group + 1)
+                    .map(|end| window.map_or(0, |window| end.saturating_sub(window))..end)
+                    .collect();
                 let columns = contexts[*row].columns(layer, *head, *count);
                 kernels::attention(&lines.collect::<Vec<_>>(), &visible, &columns)
             })
@@ -225,8 +238,51 @@ fn values(tensor: Tensor<2>) -> Vec<f32> {
     tensor.into_data().try_into_vec().expect("activations are f32")
 }
 
-fn vector(tensor: &Tensor<1>) -> Vec<f32> {
-    tensor.to_data().try_into_vec().expect("weights are f32")
+/// A norm's weights.
+fn vector(tensor: &Tensor<1>, offset: f32) -> Vec<f32> {
+    let mut weights: Vec<f32> = tensor.to_data().try_into_vec().expect("weights are f32");
+    if offset != 0.0 {
+        for weight in &mut weights {
+            *weight += offset;
+        }
+    }
+    weights
+}
+
+/// The position of every token.
+fn positions(contexts: &[Context], pieces: &[(usize, &[u32])]) -> Vec<usize> {
+    let of = |(row, tokens): &(usize, &[u32])| {
+        let past = contexts[*row].length();
+        past..past + tokens.len()
+    };
+    pieces.iter().flat_map(of).collect()
+}
+
+/// Cosines and sines of every token's position, `[tokens, rotated dimensions / 2]` each.
+struct Turns {
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+    half: usize,
+}
+
+impl Turns {
+    fn of(angles: &Angles, positions: &[usize]) -> Self {
+        let (cos, sin): (Vec<f32>, Vec<f32>) = positions.iter().flat_map(|position| angles.at(*position)).unzip();
+        let half = cos.len() / positions.len().max(1);
+        Self { cos, sin, half }
+    }
+
+    /// Rotates the queries and keys of every token, and scales the queries.
+    fn rotate(&self, q: &mut [f32], k: &mut [f32], config: &LmConfig) {
+        let scale = 1.0 / (config.architecture.query_scalar.unwrap_or(config.head_dim as f64) as f32).sqrt();
+        let dim = config.head_dim;
+        let tables = self.cos.chunks_exact(self.half).zip(self.sin.chunks_exact(self.half));
+        let lines = q.chunks_exact_mut(config.heads * dim).zip(k.chunks_exact_mut(config.kv_heads * dim));
+        for ((q, k), (cos, sin)) in lines.zip(tables) {
+            kernels::rotate(q, dim, cos, sin, scale);
+            kernels::rotate(k, dim, cos, sin, 1.0);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@
 
 #![expect(clippy::inline_always, reason = "what is not inlined is compiled for every processor, without its vectors")]
 
+use std::ops::Range;
+
 use pulp::{Arch, Simd, WithSimd};
 
 /// Values that are computed side by side.
@@ -75,6 +77,31 @@ impl WithSimd for SwiGlu<'_> {
     }
 }
 
+/// Gemma's gated activation: `gelu_tanh(gate) * up`, written over `gate`.
+pub(crate) fn geglu(gate: &mut [f32], up: &[f32]) {
+    Arch::new().dispatch(GeGlu { gate, up });
+}
+
+struct GeGlu<'a> {
+    gate: &'a mut [f32],
+    up: &'a [f32],
+}
+
+impl WithSimd for GeGlu<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        const SLOPE: f32 = 0.797_884_6; // sqrt(2 / pi)
+        for (gate, up) in self.gate.iter_mut().zip(self.up) {
+            let x = *gate;
+            let inner = SLOPE * (x + 0.044_715 * x * x * x);
+            // 1 + tanh(y) is 2 / (1 + exp(-2 y)).
+            *gate = x / (1.0 + exp(-2.0 * inner)) * up;
+        }
+    }
+}
+
 /// Adds `y` to `x`.
 pub(crate) fn add(x: &mut [f32], y: &[f32]) {
     for (x, y) in x.iter_mut().zip(y) {
@@ -82,15 +109,19 @@ pub(crate) fn add(x: &mut [f32], y: &[f32]) {
     }
 }
 
-/// Rotates the two halves of every head (Su et al. 2021), in place, and scales the result.
+/// Rotates the two halves of the first `2 * half` of every head's dimensions (Su et al. 2021), in place, and scales the result.
 ///
 /// # Shapes
-/// - `x`: `[heads, 2 * half]` of one token; `cos`, `sin`: `[half]`
-pub(crate) fn rotate(x: &mut [f32], cos: &[f32], sin: &[f32], scale: f32) {
-    for head in x.chunks_exact_mut(2 * cos.len()) {
-        let (low, high) = head.split_at_mut(cos.len());
+/// - `x`: `[heads, dim]` of one token; `cos`, `sin`: `[half]`
+pub(crate) fn rotate(x: &mut [f32], dim: usize, cos: &[f32], sin: &[f32], scale: f32) {
+    for head in x.chunks_exact_mut(dim) {
+        let (turned, rest) = head.split_at_mut(2 * cos.len());
+        let (low, high) = turned.split_at_mut(cos.len());
         for (((low, high), cos), sin) in low.iter_mut().zip(high).zip(cos).zip(sin) {
             (*low, *high) = ((*low * cos - *high * sin) * scale, (*high * cos + *low * sin) * scale);
+        }
+        for x in rest {
+            *x *= scale;
         }
     }
 }
@@ -111,12 +142,12 @@ pub(crate) struct Columns<'a> {
 /// Causal attention of queries over the columns of one key head: `softmax(q kᵀ) v`. The queries are scaled already.
 ///
 /// # Shapes
-/// - `queries`: `visible.len()` slices of `[head_dim]`; `visible[i]` columns, at least one, are seen by query `i`
+/// - `queries`: `visible.len()` slices of `[head_dim]`; the columns `visible[i]`, at least one, are seen by query `i`
 /// - output: `[queries, head_dim]`
-pub(crate) fn attention(queries: &[&[f32]], visible: &[usize], context: &[Columns<'_>]) -> Vec<f32> {
+pub(crate) fn attention(queries: &[&[f32]], visible: &[Range<usize>], context: &[Columns<'_>]) -> Vec<f32> {
     let dim = queries.first().map_or(0, |query| query.len());
     let mut out = vec![0.0; queries.len() * dim];
-    let most = visible.iter().copied().max().unwrap_or(0);
+    let most = visible.iter().map(|columns| columns.end).max().unwrap_or(0);
     let mut scores = vec![0.0; BLOCK * (padded(most) + LANES)];
     Arch::new().dispatch(Attention { queries, visible, context, scores: &mut scores, out: &mut out });
     out
@@ -124,7 +155,7 @@ pub(crate) fn attention(queries: &[&[f32]], visible: &[usize], context: &[Column
 
 struct Attention<'a> {
     queries: &'a [&'a [f32]],
-    visible: &'a [usize],
+    visible: &'a [Range<usize>],
     context: &'a [Columns<'a>],
     scores: &'a mut [f32],
     out: &'a mut [f32],
@@ -153,22 +184,24 @@ impl WithSimd for Attention<'_> {
 #[inline(always)]
 fn block<const Q: usize>(
     queries: &[&[f32]],
-    visible: &[usize],
+    visible: &[Range<usize>],
     context: &[Columns<'_>],
     scores: &mut [f32],
     out: &mut [f32],
 ) {
     let queries: [&[f32]; Q] = std::array::from_fn(|q| queries[q]);
-    let visible: [usize; Q] = std::array::from_fn(|q| visible[q]);
+    let visible: [Range<usize>; Q] = std::array::from_fn(|q| visible[q].clone());
     let dim = queries[0].len();
-    let most = visible.iter().copied().max().unwrap_or(0);
+    let most = visible.iter().map(|columns| columns.end).max().unwrap_or(0);
+    // Nobody sees what stands before.
+    let least = visible.iter().map(|columns| columns.start).min().unwrap_or(0);
     let width = scores.len() / Q;
 
     let mut before = 0;
     for columns in context {
         let count = columns.count.min(most - before);
         // The last chunk may reach past the segment: the next segment, or nobody, reads what it leaves there.
-        for first in (0..count).step_by(LANES) {
+        for first in (least.saturating_sub(before).min(count)..count).step_by(LANES) {
             let chunk = dot::<Q>(&queries, &columns.keys[first..], columns.stride);
             for (q, chunk) in chunk.iter().enumerate() {
                 scores[q * width + before + first..][..LANES].copy_from_slice(chunk);
@@ -180,7 +213,9 @@ fn block<const Q: usize>(
     let mut scale = [0f32; Q];
     for q in 0..Q {
         let row = &mut scores[q * width..][..most];
-        let (seen, unseen) = row.split_at_mut(visible[q]);
+        let (seen, unseen) = row.split_at_mut(visible[q].end);
+        let (before, seen) = seen.split_at_mut(visible[q].start);
+        before.fill(0.0);
         let largest = largest_of(seen);
         for score in seen.iter_mut() {
             *score = exp(*score - largest);
@@ -194,7 +229,8 @@ fn block<const Q: usize>(
         let mut before = 0;
         for columns in context {
             let count = columns.count.min(most - before);
-            for (column, line) in columns.values.chunks_exact(padded(dim)).take(count).enumerate() {
+            let skipped = least.saturating_sub(before).min(count);
+            for (column, line) in columns.values.chunks_exact(padded(dim)).take(count).enumerate().skip(skipped) {
                 let line: Lanes = line[first..][..LANES].try_into().expect("a whole chunk");
                 for (q, sum) in sums.iter_mut().enumerate() {
                     fuse(sum, scores[q * width + before + column], &line);
@@ -303,12 +339,13 @@ mod tests {
     }
 
     /// Attention as it is written in papers, in f64, over keys and values of `[columns, dim]`.
-    fn reference(query: &[f32], keys: &[f32], values: &[f32], visible: usize) -> Vec<f64> {
+    fn reference(query: &[f32], keys: &[f32], values: &[f32], visible: &Range<usize>) -> Vec<f64> {
         let dim = query.len();
         let dot = |row: &[f32]| query.iter().zip(row).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
-        let weights: Vec<f64> = keys.chunks(dim).take(visible).map(|row| dot(row).exp()).collect();
+        let weights: Vec<f64> =
+            keys.chunks(dim).take(visible.end).skip(visible.start).map(|row| dot(row).exp()).collect();
         let total: f64 = weights.iter().sum();
-        let column = |j: usize| values.iter().skip(j).step_by(dim).map(|v| f64::from(*v));
+        let column = |j: usize| values.iter().skip(j + visible.start * dim).step_by(dim).map(|v| f64::from(*v));
         (0..dim).map(|j| weights.iter().zip(column(j)).map(|(w, v)| w * v).sum::<f64>() / total).collect()
     }
 
@@ -330,18 +367,23 @@ mod tests {
     fn attention_is_that_of_the_definition_and_does_not_depend_on_how_its_context_is_cut() {
         let mut stream = Seed::root(3).stream();
         let mut draw = |n: usize| (0..n).map(|_| stream.normal() as f32).collect::<Vec<f32>>();
-        for (dim, columns, cuts) in [
-            (28, 50, vec![0, 50]),
-            (28, 50, vec![0, 1, 17, 33, 50]),
-            (16, 1, vec![0, 1]),
-            (64, 129, vec![0, 100, 129]),
-            (12, 40, vec![0, 16, 32, 40]),
+        for (dim, columns, window, cuts) in [
+            (28, 50, 50, vec![0, 50]),
+            (28, 50, 9, vec![0, 50]),
+            (28, 50, 50, vec![0, 1, 17, 33, 50]),
+            (28, 50, 20, vec![0, 1, 17, 33, 50]),
+            (16, 1, 1, vec![0, 1]),
+            (64, 129, 129, vec![0, 100, 129]),
+            (64, 129, 17, vec![0, 100, 129]),
+            (12, 40, 40, vec![0, 16, 32, 40]),
+            (12, 40, 1, vec![0, 16, 32, 40]),
         ] {
             let (keys, values) = (draw(columns * dim), draw(columns * dim));
             let queries = draw(7 * dim);
             let queries: Vec<&[f32]> = queries.chunks(dim).collect();
-            let visible: Vec<usize> = (0..7).map(|q| columns.saturating_sub(6 - q).max(1)).collect();
-            let run = |cuts: &[usize], only: std::ops::Range<usize>| {
+            let ends = (0..7).map(|q| columns.saturating_sub(6 - q).max(1));
+            let visible: Vec<Range<usize>> = ends.map(|end| end.saturating_sub(window)..end).collect();
+            let run = |cuts: &[usize], only: Range<usize>| {
                 let laid: Vec<_> = cuts
                     .windows(2)
                     .map(|cut| {
@@ -358,10 +400,10 @@ mod tests {
                 attention(&queries[only.clone()], &visible[only], &context)
             };
             let given = run(&cuts, 0..7);
-            assert!(given == run(&[0, columns], 0..7), "{dim} {columns} {cuts:?}: the cuts show");
+            assert!(given == run(&[0, columns], 0..7), "{dim} {columns} {window} {cuts:?}: the cuts show");
             for q in 0..7 {
                 assert!(given[q * dim..(q + 1) * dim] == run(&cuts, q..q + 1), "query {q} depends on its neighbours");
-                for (g, e) in given[q * dim..].iter().zip(reference(queries[q], &keys, &values, visible[q])) {
+                for (g, e) in given[q * dim..].iter().zip(reference(queries[q], &keys, &values, &visible[q])) {
                     assert!((f64::from(*g) - e).abs() < 2e-6 * (1.0 + e.abs()) * 8.0, "query {q}: {g} {e}");
                 }
             }
@@ -380,6 +422,14 @@ mod tests {
                 let expected = f64::from(*x) / (mean + 1e-6).sqrt() * f64::from(*w);
                 assert!((expected - f64::from(*g)).abs() < 1e-5, "{expected} {g}");
             }
+        }
+        let (mut gate, up) = (x[..37].to_vec(), x[37..].to_vec());
+        geglu(&mut gate, &up);
+        for ((x, up), g) in x.iter().zip(&up).zip(&gate) {
+            let x = f64::from(*x);
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
+            let expected = 0.5 * x * (1.0 + inner.tanh()) * f64::from(*up);
+            assert!((expected - f64::from(*g)).abs() < 1e-5, "{expected} {g}");
         }
         let (mut gate, up) = (x[..37].to_vec(), x[37..].to_vec());
         swiglu(&mut gate, &up);

@@ -1,25 +1,30 @@
-//! The numerical pieces of a Llama block, as functions of tensors.
+//! The numerical pieces of a decoder's block, as functions of tensors.
 //!
 //! Every row is computed without regard to its neighbours in the batch, and masked positions enter sums as exact
 //! zeros. That is what makes batched equal single and cached equal uncached bit for bit on the CPU.
 
 use burn::tensor::activation::{silu, softmax};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use crate::LmConfig;
+use crate::family::RopeScaling;
 
 /// Added to the score of a masked position. Minus infinity and not a large number: its exponential is 0 at once, where
 /// that of a large number takes the slow path for underflow, half of all exponentials in a causal batch.
 const MASKED: f32 = f32::NEG_INFINITY;
 
-/// Root-mean-square normalisation (Zhang and Sennrich 2019): `x / sqrt(mean(x²) + eps) * weight`.
+/// Root-mean-square normalisation (Zhang and Sennrich 2019): `x / sqrt(mean(x²) + eps) * (weight + offset)`.
 ///
 /// # Shapes
 /// - `x`: `[rows, hidden]`, `weight`: `[hidden]`, output `[rows, hidden]`
-pub(crate) fn rms_norm(x: Tensor<2>, weight: Tensor<1>, eps: f64) -> Tensor<2> {
+pub(crate) fn rms_norm(x: Tensor<2>, weight: Tensor<1>, eps: f64, offset: f32) -> Tensor<2> {
+    // A mean of squares needs more digits than bf16 has; what is f32 already stays as it is.
+    let dtype = x.dtype();
+    let (x, weight) = (x.cast(DType::F32), weight.cast(DType::F32));
+    let weight = if offset == 0.0 { weight } else { weight.add_scalar(offset) };
     let mean_square = x.clone().square().mean_dim(1);
     let scale = mean_square.add_scalar(eps).sqrt().recip();
-    x * scale * weight.unsqueeze_dim(0)
+    (x * scale * weight.unsqueeze_dim::<2>(0)).cast(dtype)
 }
 
 /// A linear layer on rows: `x · weight`, with at least `least` rows in the product.
@@ -45,15 +50,25 @@ pub(crate) fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
     silu(gate) * up
 }
 
-/// Tables of the rotary position embedding (Su et al. 2021), in the half-split layout that Hugging Face
-/// checkpoints use.
+/// The gated feed-forward inner activation of Gemma: `gelu_tanh(gate) * up` (Hendrycks and Gimpel 2016, their approximation).
+///
+/// # Shapes
+/// - all `[rows, ffn]`
+pub(crate) fn geglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
+    // Not burn's own: it takes a power of negative numbers, which is not a number on some devices.
+    let cube = gate.clone() * gate.clone() * gate.clone();
+    let inner = (gate.clone() + cube.mul_scalar(0.044_715)).mul_scalar((2.0 / std::f64::consts::PI).sqrt());
+    (gate * (inner.tanh() + 1)).mul_scalar(0.5) * up
+}
+
+/// The rotary position embedding (Su et al. 2021) in the half-split layout that Hugging Face checkpoints use.
 #[derive(Clone, Debug)]
 pub struct Rope {
-    /// `[context, head_dim]`
-    cos: Tensor<2>,
-    /// `[context, head_dim]`
-    sin: Tensor<2>,
-    /// The signed permutation `(x1, x2) -> (-x2, x1)` as a matrix, `[head_dim, head_dim]`.
+    head_dim: usize,
+    angles: Angles,
+    /// Of layers with a window, where they have frequencies of their own.
+    local: Option<Angles>,
+    /// The signed permutation `(x1, x2) -> (-x2, x1)` of the rotated dimensions as a matrix, `[head_dim, head_dim]`.
     ///
     /// A matrix product, not slices and a concatenation: it is a few percent of a block's arithmetic, moves memory
     /// once, and its backward is one product too. It is exact, since every sum has one term that is not zero.
@@ -61,61 +76,132 @@ pub struct Rope {
 }
 
 impl Rope {
-    /// Tables for every position of a config's context.
+    /// The embedding of a config.
     pub fn new(config: &LmConfig, device: &Device) -> Self {
-        let (positions, d) = (config.context, config.head_dim);
-        let half = d / 2;
-        let (mut cos, mut sin) = (vec![0f32; positions * d], vec![0f32; positions * d]);
-        for (i, frequency) in frequencies(config).into_iter().enumerate() {
-            for position in 0..positions {
-                let angle = position as f64 * frequency;
-                for column in [i, i + half] {
-                    cos[position * d + column] = angle.cos() as f32;
-                    sin[position * d + column] = angle.sin() as f32;
-                }
-            }
-        }
+        let d = config.head_dim;
+        let half = config.architecture.rotary.unwrap_or(d) / 2;
         let mut rotate = vec![0f32; d * d];
         for i in 0..half {
             rotate[(i + half) * d + i] = -1.0;
             rotate[i * d + i + half] = 1.0;
         }
-        let table = |values: Vec<f32>, rows: usize| Tensor::from_data(TensorData::new(values, [rows, d]), device);
-        Self { cos: table(cos, positions), sin: table(sin, positions), rotate: table(rotate, d) }
+        Self {
+            head_dim: d,
+            angles: Angles::new(config),
+            local: Angles::local(config),
+            rotate: Tensor::from_data(TensorData::new(rotate, [d, d]), device),
+        }
     }
 
-    /// The tables' rows at the given positions.
-    ///
-    /// # Shapes
-    /// - `positions`: `[batch, tokens]`; output: two of `[batch, tokens, 1, head_dim]`
-    pub(crate) fn at(&self, positions: Tensor<2, Int>) -> RopeRows {
-        let [batch, tokens] = positions.dims();
-        let d = self.cos.dims()[1];
-        let flat: Tensor<1, Int> = positions.reshape([batch * tokens]);
-        // [batch * tokens, d] -> [batch, tokens, 1, d]
-        let rows = |table: &Tensor<2>| table.clone().select(0, flat.clone()).reshape([batch, tokens, 1, d]);
-        RopeRows { cos: rows(&self.cos), sin: rows(&self.sin), rotate: self.rotate.clone() }
+    /// The rows of its tables at the given positions, those of `batch` rows one after the other.
+    pub(crate) fn at(&self, positions: &[usize], batch: usize) -> RopeTables {
+        let rows = |angles: &Angles| {
+            let (first, last) = (positions.iter().min().copied(), positions.iter().max().copied());
+            let first = first.unwrap_or(0);
+            let (half, d) = (angles.frequencies.len(), self.head_dim);
+            // Each position once: rows of a batch mostly stand at the same ones.
+            let turns: Vec<(f32, f32)> = (first..last.map_or(first, |last| last + 1))
+                .flat_map(|position| angles.at(position).collect::<Vec<_>>())
+                .collect();
+            let (mut cos, mut sin) = (vec![1f32; positions.len() * d], vec![0f32; positions.len() * d]);
+            for (row, position) in positions.iter().enumerate() {
+                for (i, (c, s)) in turns[(position - first) * half..][..half].iter().enumerate() {
+                    for column in [i, i + half] {
+                        (cos[row * d + column], sin[row * d + column]) = (*c, *s);
+                    }
+                }
+            }
+            let shape = [batch, positions.len() / batch, 1, d];
+            let device = self.rotate.device();
+            let table = |values: Vec<f32>| Tensor::from_data(TensorData::new(values, shape), &device);
+            RopeRows { cos: table(cos), sin: table(sin), rotate: self.rotate.clone() }
+        };
+        RopeTables { global: rows(&self.angles), local: self.local.as_ref().map(rows) }
     }
 
-    /// The same tables with gradients tracked through their uses (they have none themselves).
+    /// The same embedding with gradients tracked through its uses (it has none itself).
     pub(crate) fn autodiff(&self) -> Self {
-        let lift = |t: &Tensor<2>| t.clone().autodiff();
-        Self { cos: lift(&self.cos), sin: lift(&self.sin), rotate: lift(&self.rotate) }
+        Self { rotate: self.rotate.clone().autodiff(), ..self.clone() }
     }
 }
 
-/// The angle by which each pair of a head's dimensions turns from one position to the next, `[head_dim / 2]`, radians.
+/// The angles by which each pair of a head's rotated dimensions turns.
 ///
 /// Float64: float32 loses whole radians at 100k positions.
-pub(crate) fn frequencies(config: &LmConfig) -> Vec<f64> {
-    let d = config.head_dim;
-    (0..d / 2).map(|i| config.rope_theta.powf(-2.0 * i as f64 / d as f64)).collect()
+#[derive(Clone, Debug)]
+pub(crate) struct Angles {
+    /// From one position to the next, `[rotated dimensions / 2]`, radians.
+    frequencies: Vec<f64>,
+    /// By which cosine and sine, and so queries and keys, are scaled.
+    attention: f64,
+}
+
+impl Angles {
+    /// Those of layers that see everything.
+    pub(crate) fn new(config: &LmConfig) -> Self {
+        let half = config.architecture.rotary.unwrap_or(config.head_dim) / 2;
+        let frequencies = frequencies(config.rope_theta, half);
+        match &config.architecture.scaling {
+            RopeScaling::None => Self { frequencies, attention: 1.0 },
+            RopeScaling::Linear { factor } => {
+                Self { frequencies: frequencies.into_iter().map(|f| f / factor).collect(), attention: 1.0 }
+            }
+            RopeScaling::Llama3 { factor, low, high, original } => {
+                let scaled = |frequency: f64| {
+                    // How often the pair turns within the original context.
+                    let turns = original * frequency / std::f64::consts::TAU;
+                    let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+                    (1.0 - kept) * frequency / factor + kept * frequency
+                };
+                Self { frequencies: frequencies.into_iter().map(scaled).collect(), attention: 1.0 }
+            }
+            RopeScaling::Long { factors, attention } => Self {
+                frequencies: frequencies.iter().zip(factors).map(|(frequency, factor)| frequency / factor).collect(),
+                attention: *attention,
+            },
+        }
+    }
+
+    /// Those of layers with a window, where they are others.
+    pub(crate) fn local(config: &LmConfig) -> Option<Self> {
+        let half = config.architecture.rotary.unwrap_or(config.head_dim) / 2;
+        let theta = config.architecture.local_theta?;
+        Some(Self { frequencies: frequencies(theta, half), attention: 1.0 })
+    }
+
+    /// Cosine and sine of each pair at a position.
+    pub(crate) fn at(&self, position: usize) -> impl Iterator<Item = (f32, f32)> {
+        self.frequencies.iter().map(move |frequency| {
+            let angle = position as f64 * frequency;
+            ((angle.cos() * self.attention) as f32, (angle.sin() * self.attention) as f32)
+        })
+    }
+}
+
+fn frequencies(theta: f64, half: usize) -> Vec<f64> {
+    (0..half).map(|i| theta.powf(-2.0 * i as f64 / (2 * half) as f64)).collect()
 }
 
 /// Rotary tables at the positions of one forward pass.
 #[derive(Clone)]
+pub(crate) struct RopeTables {
+    global: RopeRows,
+    local: Option<RopeRows>,
+}
+
+impl RopeTables {
+    /// Those of a layer.
+    pub(crate) fn of(&self, windowed: bool) -> &RopeRows {
+        self.local.as_ref().filter(|_| windowed).unwrap_or(&self.global)
+    }
+}
+
+/// The tables of one kind of layer.
+#[derive(Clone)]
 pub(crate) struct RopeRows {
+    /// `[batch, tokens, 1, head_dim]`
     cos: Tensor<4>,
+    /// `[batch, tokens, 1, head_dim]`
     sin: Tensor<4>,
     rotate: Tensor<2>,
 }
@@ -128,8 +214,9 @@ impl RopeRows {
     pub(crate) fn apply(&self, x: Tensor<4>) -> Tensor<4> {
         let [b, t, h, d] = x.dims();
         // [b, t, h, d] -> [b * t * h, d] for one matrix product
-        let turned = x.clone().reshape([b * t * h, d]).matmul(self.rotate.clone()).reshape([b, t, h, d]);
-        x * self.cos.clone() + turned * self.sin.clone()
+        let dtype = x.dtype();
+        let turned = x.clone().reshape([b * t * h, d]).matmul(self.rotate.clone().cast(dtype)).reshape([b, t, h, d]);
+        x * self.cos.clone().cast(dtype) + turned * self.sin.clone().cast(dtype)
     }
 }
 
@@ -151,49 +238,70 @@ impl Span {
 
 /// Which keys each query may see, as an additive bias.
 #[derive(Clone, Debug)]
-pub struct AttentionMask(Tensor<3>);
+pub struct AttentionMask {
+    full: Tensor<3>,
+    windowed: Option<Tensor<3>>,
+}
 
 impl AttentionMask {
-    /// The mask of a causal batch of rows with padding.
+    /// The mask of a causal batch of rows with padding, and for layers with a `window` a second one.
     ///
-    /// Query `q` of row `b` stands in column `past + q`; of the columns up to its own it sees those of its row's span.
-    /// A query inside the padding sees its own column only, so that its output is finite; it is never read.
+    /// Query `q` of row `b` stands in column `past + q`; of the columns up to its own it sees those of its row's span, the last
+    /// `window` of them where there is a window. A query inside the padding sees its own column only, so that its output is
+    /// finite; it is never read.
     ///
     /// # Shapes
     /// - output: `[batch, tokens, past + tokens]`, or `[1, …]` when no row has padding
-    pub fn causal(spans: &[Span], past: usize, tokens: usize, device: &Device) -> Self {
-        let columns = past + tokens;
+    pub fn causal(spans: &[Span], past: usize, tokens: usize, window: Option<usize>, device: &Device) -> Self {
         let shared = spans.iter().all(|span| span.start == 0 && span.hole.is_empty());
         let spans = if shared { &spans[..1] } else { spans };
-        let mut bias = vec![0f32; spans.len() * tokens * columns];
-        for (row, span) in spans.iter().enumerate() {
-            for query in 0..tokens {
-                let line = &mut bias[(row * tokens + query) * columns..][..columns];
-                let own = past + query;
-                line[..span.start.min(own)].fill(MASKED);
-                line[span.hole.start.min(own)..span.hole.end.min(own)].fill(MASKED);
-                line[own + 1..].fill(MASKED);
-                if span.hole.contains(&own) {
-                    line[..own].fill(MASKED);
-                }
+        let shape = [spans.len(), tokens, past + tokens];
+        let full = bias(spans, past, tokens);
+        let windowed = window.filter(|window| *window < past + tokens).map(|window| {
+            let mut bias = full.clone();
+            for (line, bias) in bias.chunks_exact_mut(past + tokens).enumerate() {
+                // Of the columns that a query sees, all but the last ones.
+                let own = past + line % tokens;
+                let seen = (0..=own).rev().filter(|column| bias[*column] == 0.0).collect::<Vec<_>>();
+                seen.into_iter().skip(window).for_each(|column| bias[column] = MASKED);
             }
-        }
-        Self(Tensor::from_data(TensorData::new(bias, [spans.len(), tokens, columns]), device))
+            Tensor::from_data(TensorData::new(bias, shape), device)
+        });
+        Self { full: Tensor::from_data(TensorData::new(full, shape), device), windowed }
     }
 
-    /// The mask of one query, given twice.
-    fn repeated(&self) -> Self {
-        Self(self.0.clone().repeat_dim(1, 2))
+    /// The mask of a layer.
+    pub(crate) fn of(&self, windowed: bool) -> &Tensor<3> {
+        self.windowed.as_ref().filter(|_| windowed).unwrap_or(&self.full)
     }
 
-    /// A mask from its bias: 0 where a query sees a key, very negative where it does not.
+    /// The same mask beside tensors whose gradients are tracked.
     pub(crate) fn autodiff(&self) -> Self {
-        Self(self.0.clone().autodiff())
+        Self { full: self.full.clone().autodiff(), windowed: self.windowed.clone().map(Tensor::autodiff) }
     }
 }
 
+/// 0 where a query sees a key, minus infinity where it does not.
+fn bias(spans: &[Span], past: usize, tokens: usize) -> Vec<f32> {
+    let columns = past + tokens;
+    let mut bias = vec![0f32; spans.len() * tokens * columns];
+    for (row, span) in spans.iter().enumerate() {
+        for query in 0..tokens {
+            let line = &mut bias[(row * tokens + query) * columns..][..columns];
+            let own = past + query;
+            line[..span.start.min(own)].fill(MASKED);
+            line[span.hole.start.min(own)..span.hole.end.min(own)].fill(MASKED);
+            line[own + 1..].fill(MASKED);
+            if span.hole.contains(&own) {
+                line[..own].fill(MASKED);
+            }
+        }
+    }
+    bias
+}
+
 /// Scaled dot-product attention with grouped keys and values (Ainslie et al. 2023):
-/// `softmax(q kᵀ / sqrt(d) + mask) v`.
+/// `softmax(q kᵀ · scale + mask) v`.
 ///
 /// The queries that share a key head are stacked as rows of one matrix, so keys and values are never repeated in
 /// memory. Keys come transposed: the CPU's matrix product sums in another order when a small product has a transposed
@@ -203,24 +311,25 @@ impl AttentionMask {
 /// - `q`: `[batch, tokens, heads, head_dim]`
 /// - `k`: `[batch, kv_heads, head_dim, columns]`
 /// - `v`: `[batch, kv_heads, columns, head_dim]`
+/// - `mask`: `[batch, tokens, columns]` or `[1, …]`
 /// - output: `[batch * tokens, heads * head_dim]`
-pub(crate) fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: &AttentionMask) -> Tensor<2> {
+pub(crate) fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: &Tensor<3>, scale: f64) -> Tensor<2> {
     let [b, t, heads, d] = q.dims();
     let [_, kv, _, columns] = k.dims();
     let group = heads / kv;
     if group * t == 1 {
         // One row is padded to two, and the second is dropped again.
-        let twice = attention(Tensor::cat(vec![q.clone(), q], 1), k, v, &mask.repeated());
+        let twice = attention(Tensor::cat(vec![q.clone(), q], 1), k, v, &mask.clone().repeat_dim(1, 2), scale);
         let width = twice.dims()[1];
         return twice.reshape([b, 2, width]).slice_dim(1, 0..1).reshape([b, width]);
     }
-    let q = q.mul_scalar(1.0 / (d as f64).sqrt());
+    let q = q.mul_scalar(scale);
     // [b, t, heads, d] -> [b, kv, group * t, d]
     let q = q.reshape([b, t, kv, group, d]).permute([0, 2, 3, 1, 4]).reshape([b, kv, group * t, d]);
     let scores = q.matmul(k);
-    let [mask_rows, _, _] = mask.0.dims();
+    let [mask_rows, _, _] = mask.dims();
     // [b, kv, group * t, columns] -> [b, kv, group, t, columns], so that one mask serves every head
-    let scores = scores.reshape([b, kv, group, t, columns]) + mask.0.clone().reshape([mask_rows, 1, 1, t, columns]);
+    let scores = scores.reshape([b, kv, group, t, columns]) + mask.clone().reshape([mask_rows, 1, 1, t, columns]);
     let weights = softmax(scores, 4).reshape([b, kv, group * t, columns]);
     let out = weights.matmul(v);
     // [b, kv, group * t, d] -> [b * t, heads * d]

@@ -78,19 +78,18 @@ fn feed(
     cache: &mut Cache,
 ) -> Tensor<2> {
     let device = model.device();
-    let (mut tokens, mut positions) = (vec![0i64; rows.len() * width], vec![0i64; rows.len() * width]);
+    let (mut tokens, mut positions) = (vec![0i64; rows.len() * width], vec![0; rows.len() * width]);
     for (line, (row, first)) in rows.iter().zip(first_positions).enumerate() {
         let begin = line * width + width - row.len();
         for (offset, token) in row.iter().enumerate() {
             tokens[begin + offset] = i64::from(*token);
-            positions[begin + offset] = (first + offset) as i64;
+            positions[begin + offset] = first + offset;
         }
     }
     let shape = [rows.len(), width];
     let tokens = Tensor::<2, Int>::from_data(TensorData::new(tokens, shape), &device);
-    let positions = Tensor::<2, Int>::from_data(TensorData::new(positions, shape), &device);
-    let mask = AttentionMask::causal(spans, cache.length(), width, &device);
-    model.hidden(tokens, positions, &mask, Some(cache))
+    let mask = AttentionMask::causal(spans, cache.length(), width, model.config().architecture.window, &device);
+    model.hidden(tokens, &positions, &mask, Some(cache))
 }
 
 /// Groups rows so that the tokens read in all are few: in the order of their tokens, a row joins the group before it when

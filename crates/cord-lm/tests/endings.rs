@@ -5,8 +5,8 @@ use cord_core::{
     Finish, GenerateRequest, Generation, LanguageModel, Message, ModelError, Opening, Prompt, Sampling, Seed,
 };
 use cord_lm::{
-    DecodeRequest, Decoded, DeviceSpec, Dtype, Engine, EngineSettings, LmConfig, LoadedModel, ParamMut, PrefixCache,
-    Transformer, decode, load, open_device, save,
+    Architecture, DecodeRequest, Decoded, DeviceSpec, Dtype, Engine, EngineSettings, LmConfig, LoadedModel, ParamMut,
+    PrefixCache, Transformer, decode, load, open_device, save,
 };
 use cord_text::{Renderer, TokenizerSpec, train_tokenizer};
 use futures::executor::block_on;
@@ -36,6 +36,7 @@ fn model_of_one_token(token: u32) -> LoadedModel {
         eos: renderer.eos_ids().to_vec(),
         bos: None,
         pad: Some(renderer.pad_id()),
+        architecture: Architecture::default(),
     };
     let mut transformer = Transformer::init(&config, Seed::root(4), &device);
     transformer.visit(&mut |name, param| match param {

@@ -1,21 +1,17 @@
 //! Logits against transformers, and the equalities that batching and caching must keep.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Int, Tensor, TensorData};
 use cord_core::{Finish, GenerateRequest, LanguageModel, Message, Opening, Prompt, Sampling, ScoreRequest, Seed};
 use cord_lm::{
-    DecodeRequest, DeviceSpec, Dtype, Engine, EngineSettings, LmConfig, LoadedModel, PrefixCache, Transformer, decode,
-    load, open_device, read_tensors, save, score,
+    Architecture, DecodeRequest, DeviceSpec, Dtype, Engine, EngineSettings, LmConfig, LoadedModel, PrefixCache,
+    Transformer, decode, load, open_device, read_tensors, save, score,
 };
 use cord_text::{Renderer, TokenizerSpec, train_tokenizer};
 use futures::executor::block_on;
 use futures::future::join_all;
-
-/// A tiny checkpoint with logits from transformers, made by `scripts/make-llama-fixture`.
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
-}
 
 fn compare_with_reference(dir: &Path) {
     let device = open_device(DeviceSpec::Cpu).unwrap();
@@ -44,15 +40,62 @@ fn compare_with_reference(dir: &Path) {
     }
 }
 
+/// Tiny checkpoints with logits from transformers: our own, made by `scripts/make-model-fixtures`, and those beside the project where
+/// they are.
+fn fixtures() -> Vec<PathBuf> {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures");
+    let mut all: Vec<PathBuf> = [own, shared]
+        .iter()
+        .flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten())
+        .map(|entry| entry.path())
+        .filter(|path| path.join("reference.safetensors").exists())
+        .collect();
+    all.sort();
+    all
+}
+
 #[test]
 fn logits_equal_those_of_transformers() {
-    // Untied in f32 with grouped queries; tied in bf16 with one key head.
-    for name in ["tiny-llama", "tiny-llama-tied"] {
-        compare_with_reference(&fixture(name));
+    let all = fixtures();
+    let families: BTreeSet<&str> = all
+        .iter()
+        .map(|dir| LmConfig::from_dir(dir).unwrap_or_else(|e| panic!("{e}")).architecture.family().model_type())
+        .collect();
+    assert_eq!(families, BTreeSet::from(["gemma3_text", "llama", "mistral", "phi3", "qwen2", "qwen3"]));
+    for dir in &all {
+        compare_with_reference(dir);
     }
-    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures/tiny-llama");
-    if shared.exists() {
-        compare_with_reference(&shared);
+}
+
+/// Reading in pieces of any size, alone or beside others, gives the bits of reading at once.
+#[test]
+fn cached_is_uncached_and_batched_is_single_in_every_family() {
+    let device = open_device(DeviceSpec::Cpu).unwrap();
+    for dir in fixtures() {
+        let model = Transformer::from_dir(&dir, &device).unwrap();
+        let (ids, shape) = &read_tensors(&dir.join("reference.safetensors")).unwrap()["input_ids"];
+        let ids: Vec<u32> = ids.iter().map(|id| *id as u32).collect();
+        let rows: Vec<&[u32]> = ids.chunks(shape[1]).collect();
+        let ask = |known: &mut PrefixCache, requests: &[(Vec<u32>, Vec<u32>)]| -> Vec<Vec<u64>> {
+            let scored = score(&model, known, "fixture", requests);
+            scored.into_iter().map(|row| row.unwrap().iter().map(|token| token.logprob.to_bits()).collect()).collect()
+        };
+        let whole: Vec<(Vec<u32>, Vec<u32>)> = rows.iter().map(|row| (row[..1].to_vec(), row[1..].to_vec())).collect();
+        let alone: Vec<Vec<u64>> =
+            whole.iter().map(|one| ask(&mut PrefixCache::new(0), std::slice::from_ref(one)).remove(0)).collect();
+        let place = dir.display();
+        assert!(ask(&mut PrefixCache::new(0), &whole) == alone, "{place}: a batch changes a score");
+        // A cache that holds more and more of a row: each token is scored behind what was read before.
+        let mut known = PrefixCache::new(usize::MAX);
+        for (row, expected) in rows.iter().zip(&alone) {
+            for cut in [1, 2, 3, 7, 16, 17, 18, row.len() - 1] {
+                let request = (row[..cut].to_vec(), row[cut..].to_vec());
+                let given = ask(&mut known, &[request]).remove(0);
+                assert!(given == expected[cut - 1..], "{place}: reading {cut} tokens first changes a score");
+            }
+        }
+        assert!(known.reads().read < known.reads().asked, "{place}: something was known");
     }
 }
 
@@ -81,6 +124,7 @@ fn model() -> LoadedModel {
         eos: renderer.eos_ids().to_vec(),
         bos: None,
         pad: Some(renderer.pad_id()),
+        architecture: Architecture::default(),
     };
     let mut transformer = Transformer::init(&config, Seed::root(4), &device);
     transformer.visit(&mut |_, param| {
@@ -149,6 +193,35 @@ fn scores_are_the_same_alone_together_and_without_a_cache() {
             // The wide model's logits are in the hundreds, and its two paths sum in other orders.
             assert!((f64::from(expected) - token.logprob).abs() < 1e-4, "{expected} {}", token.logprob);
         }
+    }
+}
+
+/// As wide as SmolLM2-135M, with two layers: its products cut their sums into pieces, which must not depend on the batch either.
+#[test]
+fn a_wide_model_scores_the_same_alone_together_and_behind_a_cache() {
+    let device = open_device(DeviceSpec::Cpu).unwrap();
+    let LoadedModel { transformer, renderer, .. } = model();
+    let config = LmConfig {
+        hidden: 576,
+        ffn: 1536,
+        layers: 2,
+        heads: 9,
+        kv_heads: 3,
+        head_dim: 64,
+        ..transformer.config().clone()
+    };
+    let wide = Transformer::init(&config, Seed::root(6), &device);
+    let answer = renderer.continuation_ids("7, 9}.").unwrap();
+    let requests: Vec<(Vec<u32>, Vec<u32>)> =
+        (1..24).map(|times| (prompts()[1].repeat(times.min(9)), answer[..=(times % 2)].to_vec())).collect();
+    let alone: Vec<_> = requests
+        .iter()
+        .map(|request| score(&wide, &mut PrefixCache::new(0), "wide", std::slice::from_ref(request)).remove(0))
+        .collect();
+    let mut known = PrefixCache::new(usize::MAX);
+    for _ in 0..2 {
+        let together = score(&wide, &mut known, "wide", &requests);
+        assert!(together == alone, "a batch or a cache changes a score");
     }
 }
 
@@ -292,6 +365,33 @@ fn what_does_not_fit_the_context_is_refused() {
     assert!(error.starts_with("`wide`: expected at most 256 tokens of prompt and continuation, got 50"), "{error}");
     let empty = block_on(engine.loglikelihood(ScoreRequest { prompt, continuation: String::new() })).unwrap_err();
     assert_eq!(empty.to_string(), "`wide`: expected a continuation of at least one token, got ``");
+}
+
+/// As Gemma 3's tokenizers have a token for images above the rows of its text models.
+#[test]
+fn a_token_that_was_added_above_the_embedding_is_refused_where_a_text_has_it() {
+    let device = open_device(DeviceSpec::Cpu).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let LoadedModel { transformer, renderer, .. } = model();
+    save(dir.path(), &transformer, &renderer, Dtype::F32).unwrap();
+    let path = dir.path().join("tokenizer.json");
+    let mut json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let added = serde_json::json!({"id": renderer.vocab_size(), "content": "<image>", "single_word": false,
+        "lstrip": false, "rstrip": false, "normalized": false, "special": true});
+    json["added_tokens"].as_array_mut().unwrap().push(added);
+    std::fs::write(&path, json.to_string()).unwrap();
+    let engine = Engine::start(load(dir.path(), "wide", &device).unwrap(), EngineSettings::default()).unwrap();
+    let score = |continuation: &str| {
+        let prompt = Prompt { messages: vec![Message::user("7")], opening: Opening::Plain, prefix: String::new() };
+        block_on(engine.loglikelihood(ScoreRequest { prompt, continuation: continuation.into() }))
+    };
+    assert!(score(" 7, 9").is_ok());
+    let error = score(" 7 <image>").unwrap_err().to_string();
+    let rows = renderer.vocab_size();
+    assert!(
+        error.contains(&format!("expected token ids below the {rows} rows of the embedding, got {rows}")),
+        "{error}"
+    );
 }
 
 #[test]

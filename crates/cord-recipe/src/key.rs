@@ -86,14 +86,18 @@ fn train(stage: &TrainStage, known: &Identities) -> Value {
         TrainData::Generated => json!({ "keep": stage.keep }),
         TrainData::Rows { source, limit } => json!({ "rows": dataset(source, known), "limit": limit }),
     };
-    json!({
+    let mut matter = json!({
         "student": model(&stage.student.source, known),
         "data": data,
         "prompt": stage.prompt,
         "length": stage.length,
         "optimiser": stage.optimiser,
         "max-length": stage.max_length,
-    })
+    });
+    if !stage.method.is_default() {
+        matter["method"] = json!(stage.method);
+    }
+    matter
 }
 
 fn eval(stage: &EvalStage, known: &Identities) -> Value {

@@ -62,4 +62,6 @@ pub use stage::{
     StageSpec, TableRow, TableStage, Teacher, TrainStage,
 };
 pub use table::{Column, EvalMetric, ExpectedOrder, TableSettings, TrajectoryMetric};
-pub use train::{Optimiser, Schedule, TrainData, TrainLength, TrainSettings};
+pub use train::{
+    Lora, Method, Optimiser, Precision, Schedule, TooLong, TrainData, TrainLength, TrainSettings, Validation,
+};

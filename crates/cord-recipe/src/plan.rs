@@ -259,7 +259,9 @@ fn train_stage(arm: &Arm, settings: &TrainSettings) -> TrainStage {
         length: settings.length,
         optimiser: settings.optimiser,
         max_length: settings.max_length,
+        method: settings.method.clone(),
         checkpoint_every: settings.checkpoint_every,
+        keep_checkpoints: settings.keep_checkpoints,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::model::{Model, ModelSource};
 use crate::scorer::Scorer;
 use crate::search::Search;
 use crate::table::TableSettings;
-use crate::train::{Optimiser, TrainData, TrainLength};
+use crate::train::{Method, Optimiser, TrainData, TrainLength};
 
 /// The kinds of stages, in the order in which they follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -186,10 +186,16 @@ pub struct TrainStage {
     pub length: TrainLength,
     /// How each step is taken.
     pub optimiser: Optimiser,
-    /// The most tokens of a sequence; longer ones are cut.
+    /// The most tokens of a sequence.
     pub max_length: u32,
+    /// What is trained and measured beside, and what memory it may take.
+    #[serde(skip_serializing_if = "Method::is_default")]
+    pub method: Method,
     /// Steps between two checkpoints; in no key.
     pub checkpoint_every: u32,
+    /// How many checkpoints are kept; in no key.
+    #[serde(skip)]
+    pub keep_checkpoints: u32,
 }
 
 /// Which model is evaluated.

@@ -22,10 +22,165 @@ pub struct TrainSettings {
     pub length: TrainLength,
     /// How each step is taken.
     pub optimiser: Optimiser,
-    /// The most tokens of a sequence; longer ones are cut.
+    /// The most tokens of a sequence; [`Method::too_long`] says what happens to longer ones.
     pub max_length: u32,
+    /// What is trained and measured beside, and what memory it may take.
+    #[serde(skip_serializing_if = "Method::is_default")]
+    pub method: Method,
     /// Steps between two checkpoints. It changes no result and is in no key.
     pub checkpoint_every: u32,
+    /// How many checkpoints are kept. It changes no result and is in no key.
+    #[serde(skip)]
+    pub keep_checkpoints: u32,
+}
+
+/// What is trained and measured beside, and what memory it may take.
+///
+/// ```toml
+/// [train]
+/// too-long = "drop"          # or "truncate", which loses the end of turn, or "error"; what is chosen is counted in the report
+/// part-tokens = 1024         # tokens whose gradient is computed at a time, padding included; bounds memory
+/// packing = false            # true: no padding; samples stand one after the other and do not see each other
+/// precision = "f32"          # or "bf16" for products and activations; weights, norms, loss and the optimiser stay f32
+/// recompute = false          # true: activations are computed again instead of kept; less memory, a third more work
+/// lora = { rank = 16, alpha = 32, targets = ["q_proj", "v_proj"] }  # adapters; all linear layers without `targets`
+/// validation = { rows = 64, every = 50, patience = 3, best = true } # rows held out; stop after 3 without a new least loss
+/// keep-checkpoints = 1
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Method {
+    /// What happens to sequences over the limit.
+    pub too_long: TooLong,
+    /// The most tokens of a part of a batch.
+    pub part_tokens: u32,
+    /// Are samples packed?
+    pub packing: bool,
+    /// Are activations computed again?
+    pub recompute: bool,
+    /// What products and activations are computed in.
+    pub precision: Precision,
+    /// Low-rank adapters in place of the weights.
+    pub lora: Option<Lora>,
+    /// Rows that are held out, and what the loss on them decides.
+    pub validation: Option<Validation>,
+}
+
+impl Default for Method {
+    fn default() -> Self {
+        let (too_long, part_tokens) = (TooLong::Drop, 1024);
+        Self {
+            too_long,
+            part_tokens,
+            packing: false,
+            recompute: false,
+            precision: Precision::F32,
+            lora: None,
+            validation: None,
+        }
+    }
+}
+
+impl Method {
+    /// A method that stands at its defaults is not written, so that it renames no stage from before there was a choice.
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn read(fields: &Fields<'_>) -> Self {
+        let default = Self::default();
+        Self {
+            too_long: fields.or("too-long", default.too_long, Field::word),
+            part_tokens: fields.or("part-tokens", default.part_tokens, Field::count),
+            packing: fields.or("packing", false, Field::flag),
+            recompute: fields.or("recompute", false, Field::flag),
+            precision: fields.or("precision", default.precision, Field::word),
+            lora: fields.optional("lora", |field| field.table(|fields| Some(Lora::read(fields)))),
+            validation: fields.optional("validation", |field| field.table(|fields| Some(Validation::read(fields)))),
+        }
+    }
+}
+
+/// What happens to a sequence that is longer than the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TooLong {
+    /// It is left out.
+    Drop,
+    /// Its end is cut off.
+    Truncate,
+    /// The stage is refused.
+    Error,
+}
+
+impl Word for TooLong {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("drop", Self::Drop), ("truncate", Self::Truncate), ("error", Self::Error)];
+}
+
+/// What products and activations are computed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// 32-bit floats.
+    F32,
+    /// 16-bit floats with 8 bits of exponent: for GPUs; a CPU is slower with them.
+    Bf16,
+}
+
+impl Word for Precision {
+    const WORDS: &'static [(&'static str, Self)] = &[("f32", Self::F32), ("bf16", Self::Bf16)];
+}
+
+/// Low-rank adapters (Hu et al. 2022).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Lora {
+    /// Their rank.
+    pub rank: u32,
+    /// They are scaled by `alpha / rank`.
+    pub alpha: f64,
+    /// Names of linear layers as in a checkpoint; all where empty.
+    pub targets: Vec<String>,
+}
+
+impl Lora {
+    fn read(fields: Fields<'_>) -> Self {
+        let lora = Self {
+            rank: fields.or("rank", 16, Field::count),
+            alpha: fields.or("alpha", 32.0, |field| field.number("a number above 0", |x| x > 0.0)),
+            targets: fields.or("targets", Vec::new(), |field| field.list("names of linear layers", Field::name)),
+        };
+        fields.close();
+        lora
+    }
+}
+
+/// Rows that are held out of training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Validation {
+    /// How many, drawn by the stage's seed.
+    pub rows: u32,
+    /// Steps between two measurements.
+    pub every: u32,
+    /// Measurements without a new least loss after which training stops; never where absent.
+    pub patience: Option<u32>,
+    /// Is the student the one of the least loss, and not the last one?
+    pub best: bool,
+}
+
+impl Validation {
+    fn read(fields: Fields<'_>) -> Self {
+        let validation = Self {
+            rows: fields.or("rows", 64, Field::count),
+            every: fields.or("every", 50, Field::count),
+            patience: fields.optional("patience", Field::count),
+            best: fields.or("best", false, Field::flag),
+        };
+        fields.close();
+        validation
+    }
 }
 
 /// How each step of training is taken: AdamW.
@@ -42,7 +197,7 @@ pub struct Optimiser {
     pub warmup: f64,
     /// The last learning rate as a share of the highest.
     pub final_learning_rate_share: f64,
-    /// Decoupled weight decay.
+    /// Decoupled weight decay of linear layers; norms, biases and the embedding have none.
     pub weight_decay: f64,
     /// Decay of the first moment.
     pub beta1: f64,
@@ -149,8 +304,20 @@ impl TrainSettings {
             clip_norm: positive("clip-norm", 1.0),
         };
         let max_length = fields.or("max-length", 20_480, Field::count);
+        let method = Method::read(&fields);
         let checkpoint_every = fields.or("checkpoint-every", 100, Field::count);
+        let keep_checkpoints = fields.or("keep-checkpoints", 1, Field::count);
         fields.close();
-        Some(Self { student: student?, data: data?, prompt, length, optimiser, max_length, checkpoint_every })
+        Some(Self {
+            student: student?,
+            data: data?,
+            prompt,
+            length,
+            optimiser,
+            max_length,
+            method,
+            checkpoint_every,
+            keep_checkpoints,
+        })
     }
 }

@@ -108,7 +108,21 @@ fn a_key_changes_with_what_matters_and_with_nothing_else() {
     check(&["run.device=cuda:0", "run.threads=7", "run.max-batch=3", "run.concurrency=1", "run.out=x"], &[]);
     check(&["run.requests=9", "run.remote=s3://bucket/folder", "run.prices.adder.generated=2"], &[]);
     check(&["name=other", "description=other"], &[]);
-    check(&["train.checkpoint-every=7"], &[]);
+    check(&["train.checkpoint-every=7", "train.keep-checkpoints=3"], &[]);
+    // Written out, the defaults are the defaults.
+    check(&["train.packing=false", "train.precision=f32", "train.too-long=drop", "train.part-tokens=1024"], &[]);
+    for setting in [
+        "train.packing=true",
+        "train.recompute=true",
+        "train.precision=bf16",
+        "train.too-long=truncate",
+        "train.part-tokens=4096",
+        "train.lora={ rank = 8 }",
+        "train.lora={ targets = [\"q_proj\"] }",
+        "train.validation={ rows = 8, every = 5, patience = 2 }",
+    ] {
+        check(&[setting], &[Train, Eval, Table]);
+    }
     check(&["table.title=other"], &[Table]);
     check(&["eval.samples=5"], &[Eval, Table]);
     check(&["eval.limit=5"], &[Problems, Eval, Table]);

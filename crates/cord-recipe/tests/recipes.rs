@@ -4,8 +4,8 @@ use std::path::Path;
 
 use cord_core::Sampling;
 use cord_recipe::{
-    Column, DataSource, Device, EvalMetric, GpuPrice, Price, Recipe, RecipeError, Schedule, Search, StageKind,
-    TokenPrice, TrainData, TrainLength, default_prompt,
+    Column, DataSource, Device, EvalMetric, GpuPrice, Method, Precision, Price, Recipe, RecipeError, Schedule, Search,
+    StageKind, TokenPrice, TooLong, TrainData, TrainLength, Validation, default_prompt,
 };
 
 const MINI: &str = include_str!("recipes/mini-cord.toml");
@@ -135,6 +135,30 @@ fn settings_are_written_as_they_are_read() {
     assert_eq!(arm["models"]["multiplier"]["sampling"]["top-p"], 0.95);
     assert_eq!(serde_json::to_value(&recipe.run).unwrap()["device"], "cpu");
     assert_eq!(serde_json::to_value(&recipe.table).unwrap()["columns"][2], "eval.mini/test");
+}
+
+#[test]
+fn training_has_its_means() {
+    let method = |overrides: &[&str]| mini(overrides).arm("cord").unwrap().train.clone().unwrap().method;
+    assert_eq!(method(&[]), Method::default());
+    let all = method(&[
+        "train.packing=true",
+        "train.recompute=true",
+        "train.precision=bf16",
+        "train.too-long=error",
+        "train.part-tokens=2048",
+        "train.lora={ rank = 8, alpha = 16, targets = [\"q_proj\", \"v_proj\"] }",
+        "train.validation={ rows = 8, every = 5, patience = 2, best = true }",
+    ]);
+    assert!(all.packing && all.recompute);
+    assert_eq!((all.precision, all.too_long, all.part_tokens), (Precision::Bf16, TooLong::Error, 2048));
+    let lora = all.lora.unwrap();
+    assert_eq!((lora.rank, lora.alpha, lora.targets), (8, 16.0, vec!["q_proj".to_owned(), "v_proj".to_owned()]));
+    assert_eq!(all.validation, Some(Validation { rows: 8, every: 5, patience: Some(2), best: true }));
+    let error = read(MINI, &["train.lora={ rank = 0, ranks = 1 }", "train.too-long=cut"]).unwrap_err().to_string();
+    for part in ["`train.lora.rank`", "got `ranks`", "`train.too-long`"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
 }
 
 #[test]

@@ -161,6 +161,16 @@ pub enum StoreError {
         /// What was said.
         reason: String,
     },
+    /// A model can't be fetched from the hub.
+    #[error("can't fetch `{name}` at `{revision}`: {reason}")]
+    Hub {
+        /// `organisation/name`.
+        name: String,
+        /// The commit.
+        revision: String,
+        /// What was expected and given, and what to do.
+        reason: String,
+    },
     /// A value can't be written as JSON, or a text is not the JSON that was expected.
     #[error("`{path}`{}: {source}", line.map(|line| format!(": line {line}")).unwrap_or_default(), path = path.display())]
     Json {

@@ -22,6 +22,7 @@
 //! - A killed stage keeps its partial folder: its journal is read again, so resuming is running again.
 //! - Two processes never write one stage: the second is refused.
 //! - A finished stage can be pushed to an object store and pulled on another machine ([`Remote`]).
+//! - A model of the Hugging Face hub is fetched once, checked, and found again without a network ([`Hub`]).
 //! - The same rows give the same bytes, in whatever order they were made.
 //!
 //! Covered: a process killed at any instruction, and a full disk. Loss of power is covered for finished
@@ -34,6 +35,7 @@ mod costs;
 mod durable;
 mod error;
 mod folder;
+mod hub;
 mod journal;
 mod journaled;
 mod jsonl;
@@ -49,6 +51,7 @@ mod writer;
 pub use costs::{Costs, ModelCosts, ProblemCosts};
 pub use error::StoreError;
 pub use folder::{StageFolder, Timings};
+pub use hub::{Hub, HubFiles};
 pub use journal::{Journal, Reply};
 pub use journaled::{Counters, Journaled, Spent};
 pub use jsonl::{TrainingRow, read_jsonl, to_jsonl};

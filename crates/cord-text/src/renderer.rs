@@ -268,6 +268,13 @@ impl Renderer {
         self.parts.vocab_size
     }
 
+    /// The rows that the tokenizer's own vocabulary needs. Tokens that were added to it may lie above: some models are published with
+    /// a token of a sibling that reads images, which their embedding has no row for.
+    pub fn own_vocab_size(&self) -> usize {
+        let own = self.parts.tokenizer.get_vocab(false);
+        own.values().max().map_or(0, |last| *last as usize + 1)
+    }
+
     /// Has the model a chat template?
     pub fn has_template(&self) -> bool {
         self.parts.template.is_some()

@@ -3,6 +3,7 @@
 //! ```console
 //! $ cargo bench -p cord-train --bench speed -- --shape mini --work train
 //! $ cargo bench -p cord-train --bench speed -- --shape smollm2-135m --work decode --batch 8
+//! $ cargo bench -p cord-train --bench speed -- --shape mini --work memory --tokens 16384 --recompute
 //! $ cargo bench -p cord-train --bench speed --features cuda -- --shape mini --work parity --device cuda:0
 //! ```
 //!
@@ -22,12 +23,12 @@ use cord_core::{Finish, Sampling, Seed};
 use cord_lm::{DecodeRequest, DeviceSpec, LmConfig, ParamMut, PrefixCache, Transformer, decode, open_device};
 use cord_text::Renderer;
 use cord_train::{
-    AdamWConfig, Example, LengthPolicy, RunLength, Schedule, ScheduleKind, StepReport, TrainSettings, train,
+    AdamWConfig, Example, LengthPolicy, RunLength, Schedule, ScheduleKind, StepReport, TrainSettings, memory, train,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// As `cord` has it, which this crate can't see.
+/// A recipe's default.
 const PART_TOKENS: usize = 1024;
 
 #[derive(Parser)]
@@ -42,6 +43,15 @@ struct Arguments {
     /// Sequences that decode at once, one of those that `work.json` lists; the first of them when absent.
     #[arg(long)]
     batch: Option<usize>,
+    /// Tokens of the one sample of `--work memory`.
+    #[arg(long, default_value_t = 2048)]
+    tokens: usize,
+    /// Tokens whose gradient is computed at a time in training. Parts that the threads can't share evenly leave some of them idle.
+    #[arg(long, default_value_t = PART_TOKENS)]
+    part_tokens: usize,
+    /// With `--work memory`: compute activations again instead of keeping them.
+    #[arg(long)]
+    recompute: bool,
     /// Where to compute: `cpu`, or `cuda:0` in a build with `--features cuda`.
     #[arg(long, default_value = "cpu")]
     device: DeviceSpec,
@@ -56,6 +66,8 @@ enum Work {
     Train,
     /// Reading prompts and drawing new tokens, greedily.
     Decode,
+    /// No speed: what two optimiser steps on one long sample hold at their peak, beside what was planned; Linux only.
+    Memory,
     /// No speed: how far logits, losses and greedy replies are from the CPU's.
     Parity,
 }
@@ -102,7 +114,10 @@ fn main() {
     let Some(shape) = shapes.get(&arguments.shape) else {
         refuse(&format!("expected `--shape` to be one of {known:?}, got `{}`", arguments.shape));
     };
-    let config = LmConfig::from_json(&shape.config).expect("work.json holds configs that we read");
+    let mut config = LmConfig::from_json(&shape.config).expect("work.json holds configs that we read");
+    if let Work::Memory = arguments.work {
+        config.context = arguments.tokens;
+    }
     let device = open_device(arguments.device).unwrap_or_else(|error| refuse(&error.to_string()));
     let model = Transformer::init(&config, Seed::root(1), &device);
     let threads = std::env::var("RAYON_NUM_THREADS").ok().and_then(|n| n.parse().ok());
@@ -113,7 +128,13 @@ fn main() {
             println!("{}", parity(&model, shape, &arguments, threads));
             return;
         }
-        Work::Train => ("train", shape.train.batch, measure_training(model, &shape.train, threads)),
+        Work::Memory => {
+            println!("{}", measure_memory(model, &arguments));
+            return;
+        }
+        Work::Train => {
+            ("train", shape.train.batch, measure_training(model, &shape.train, arguments.part_tokens, threads))
+        }
         Work::Decode => {
             let batches = &shape.decode.batches;
             let batch = arguments.batch.unwrap_or(batches[0]);
@@ -143,9 +164,10 @@ fn token(row: usize, place: usize, vocab: usize) -> u32 {
     (3 + (row * 31 + place * 7) % (vocab - 3)) as u32
 }
 
-fn measure_training(model: Transformer, work: &TrainWork, threads: usize) -> Measured {
+fn measure_training(model: Transformer, work: &TrainWork, part_tokens: usize, threads: usize) -> Measured {
     let mut cpu = Vec::new();
-    let steps = training(model, work, work.warmup + work.repetitions, threads, &mut || cpu.push(cpu_seconds()));
+    let settings = TrainSettings { part_tokens, ..settings(work, work.warmup + work.repetitions) };
+    let steps = training(model, work, &settings, threads, &mut || cpu.push(cpu_seconds()));
     Measured {
         tokens: steps[0].tokens,
         seconds: steps[work.warmup..].iter().map(|step| step.seconds).collect(),
@@ -157,18 +179,31 @@ fn measure_training(model: Transformer, work: &TrainWork, threads: usize) -> Mea
 fn training(
     model: Transformer,
     work: &TrainWork,
-    count: usize,
+    settings: &TrainSettings,
     threads: usize,
     after: &mut dyn FnMut(),
 ) -> Vec<StepReport> {
     let vocab = model.config().vocab;
-    let example = |row: usize| Example {
+    let examples: Vec<Example> = (0..work.batch).map(|row| example(row, work.tokens, vocab)).collect();
+    let mut steps: Vec<StepReport> = Vec::new();
+    train(model, &examples, settings, None, threads, &|| false, &mut |step| {
+        steps.push(*step);
+        after();
+    })
+    .expect("training goes on");
+    steps
+}
+
+fn example(row: usize, tokens: usize, vocab: usize) -> Example {
+    Example {
         id: row.to_string(),
-        ids: (0..work.tokens).map(|place| token(row, place, vocab)).collect(),
-        supervised: vec![true; work.tokens],
-    };
-    let examples: Vec<Example> = (0..work.batch).map(example).collect();
-    let settings = TrainSettings {
+        ids: (0..tokens).map(|place| token(row, place, vocab)).collect(),
+        supervised: vec![true; tokens],
+    }
+}
+
+fn settings(work: &TrainWork, count: usize) -> TrainSettings {
+    TrainSettings {
         length: RunLength::Steps(count),
         batch: work.batch,
         schedule: Schedule { kind: ScheduleKind::Constant, peak: 1e-4, floor_share: 1.0, warmup_share: 0.0 },
@@ -177,15 +212,42 @@ fn training(
         max_length: work.tokens,
         too_long: LengthPolicy::Error,
         part_tokens: PART_TOKENS,
+        packing: false,
+        recompute: false,
+        bf16: false,
+        lora: None,
+        validation: None,
+        keep: 1,
         seed: Seed::root(2),
+    }
+}
+
+/// Two steps, so that the moments of the optimiser are there in the second.
+fn measure_memory(model: Transformer, arguments: &Arguments) -> Value {
+    let work = TrainWork { batch: 1, tokens: arguments.tokens, warmup: 0, repetitions: 2 };
+    let examples = [example(0, work.tokens, model.config().vocab)];
+    let settings = TrainSettings {
+        packing: true,
+        part_tokens: work.tokens,
+        recompute: arguments.recompute,
+        ..settings(&work, work.repetitions)
     };
-    let mut steps: Vec<StepReport> = Vec::new();
-    train(model, &examples, &settings, None, threads, &|| false, &mut |step| {
-        steps.push(*step);
-        after();
+    let planned = memory(model.config(), &examples, &settings, 1);
+    let before = peak_memory();
+    let begun = Instant::now();
+    train(model, &examples, &settings, None, 1, &|| false, &mut |_| {}).expect("training goes on");
+    json!({
+        "shape": arguments.shape, "work": "memory", "device": arguments.device.to_string(), "tokens": work.tokens,
+        "recompute": arguments.recompute, "seconds": begun.elapsed().as_secs_f64(),
+        "peak-before": before, "peak": peak_memory(), "planned": planned.bytes(), "plan": planned.to_string(),
     })
-    .expect("training goes on");
-    steps
+}
+
+/// The most bytes that this process has held so far.
+fn peak_memory() -> Option<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.split_whitespace().next()?.parse::<usize>().ok()? << 10)
 }
 
 /// The largest absolute differences from the CPU: of logits over whole rows, of the losses of ten optimiser steps, and the share
@@ -202,7 +264,7 @@ fn parity(model: &Transformer, shape: &Shape, arguments: &Arguments, threads: us
         model.logits(model.forward(ids)).to_data().try_into_vec().expect("logits are f32")
     };
     let losses = |model: &Transformer| -> Vec<f64> {
-        let steps = training(model.clone(), &shape.train, STEPS, threads, &mut || {});
+        let steps = training(model.clone(), &shape.train, &settings(&shape.train, STEPS), threads, &mut || {});
         steps.iter().map(|step| step.loss).collect()
     };
     let replies = |model: &Transformer| -> Vec<String> {

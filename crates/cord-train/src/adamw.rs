@@ -18,7 +18,7 @@ pub struct AdamWConfig {
     pub beta2: f64,
     /// Added to the root of the second moment.
     pub epsilon: f64,
-    /// Decoupled weight decay of the linear layers' weights.
+    /// Decoupled weight decay of the linear layers' weights and of adapters; norms, biases and embeddings have none.
     pub weight_decay: f64,
 }
 
@@ -44,7 +44,7 @@ impl AdamW {
     /// An optimiser with zero moments.
     pub fn new(config: AdamWConfig, model: &Transformer) -> Self {
         let mut moments = Vec::new();
-        model.clone().visit(&mut |_, mut param| {
+        model.clone().visit_trained(&mut |_, mut param| {
             let zeros = Tensor::zeros_like(&flat(&mut param));
             moments.push((zeros.clone(), zeros));
         });
@@ -58,7 +58,7 @@ impl AdamW {
         let correction1 = 1.0 - beta1.powi(self.steps as i32);
         let correction2 = (1.0 - beta2.powi(self.steps as i32)).sqrt();
         let mut pairs = self.moments.iter_mut().zip(gradients);
-        model.visit(&mut |_, mut param| {
+        model.visit_trained(&mut |_, mut param| {
             let ((m, v), gradient) = pairs.next().expect("a gradient for every parameter");
             m.inplace(|m| m.mul_scalar(beta1) + gradient.clone().mul_scalar(1.0 - beta1));
             v.inplace(|v| v.mul_scalar(beta2) + gradient.square().mul_scalar(1.0 - beta2));
@@ -75,7 +75,7 @@ impl AdamW {
     pub(crate) fn to_host(&self, model: &Transformer) -> BTreeMap<String, (Vec<f32>, Vec<usize>)> {
         let mut out = BTreeMap::new();
         let mut moments = self.moments.iter();
-        model.clone().visit(&mut |name, _| {
+        model.clone().visit_trained(&mut |name, _| {
             let (m, v) = moments.next().expect("moments for every parameter");
             for (kind, moment) in [("m", m), ("v", v)] {
                 let values: Vec<f32> = moment.to_data().try_into_vec().expect("moments are f32");
@@ -96,7 +96,7 @@ impl AdamW {
     ) -> Vec<String> {
         let mut faults = Vec::new();
         let mut moments = self.moments.iter_mut();
-        model.clone().visit(&mut |name, _| {
+        model.clone().visit_trained(&mut |name, _| {
             let (m, v) = moments.next().expect("moments for every parameter");
             for (kind, moment) in [("m", m), ("v", v)] {
                 let key = format!("{kind}.{name}");

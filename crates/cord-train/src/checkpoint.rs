@@ -6,10 +6,11 @@ use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use cord_core::Digest;
-use cord_lm::{Dtype, ParamMut, Transformer, read_tensors, write_tensors};
+use cord_lm::{Dtype, HostTensor, ParamMut, Transformer, read_tensors, write_tensors};
 use serde::{Deserialize, Serialize};
 
 use crate::adamw::flat;
+use crate::validation::Validated;
 use crate::{AdamW, TrainError};
 
 const FILE: &str = "trainer.safetensors";
@@ -24,8 +25,18 @@ struct State {
     run: Digest,
     /// Digest of the tensors' file, so that a state never goes with another step's tensors.
     tensors: Digest,
-    /// Running sums that the final report needs.
-    losses: Vec<f64>,
+    /// What the report needs, and what decides when a run ends.
+    #[serde(flatten)]
+    progress: Progress,
+}
+
+/// What a run has seen of itself so far.
+#[derive(Default, Serialize, Deserialize)]
+pub(crate) struct Progress {
+    /// The loss of every step.
+    pub(crate) losses: Vec<f64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) validations: Vec<Validated>,
 }
 
 /// Saves the state after a step. The tensors' file is named by the step, and the small state file, renamed into
@@ -35,15 +46,12 @@ pub(crate) fn save(
     run: Digest,
     model: &Transformer,
     optimiser: &AdamW,
-    losses: &[f64],
+    progress: Progress,
+    keep: usize,
 ) -> Result<(), TrainError> {
-    let fault = |path: &Path| {
-        let path = path.to_owned();
-        move |e: std::io::Error| TrainError::Checkpoint { path, reason: e.to_string() }
-    };
     std::fs::create_dir_all(dir).map_err(fault(dir))?;
     let mut tensors = optimiser.to_host(model);
-    model.clone().visit(&mut |name, mut param| {
+    model.clone().visit_trained(&mut |name, mut param| {
         let values: Vec<f32> = flat(&mut param).to_data().try_into_vec().expect("weights are f32");
         let length = values.len();
         tensors.insert(format!("p.{name}"), (values, vec![length]));
@@ -54,7 +62,7 @@ pub(crate) fn save(
     // On the disk before the state that names them, so that a loss of power leaves the older pair whole.
     std::fs::File::options().write(true).open(&file).and_then(|f| f.sync_all()).map_err(fault(&file))?;
     let bytes = std::fs::read(&file).map_err(fault(&file))?;
-    let state = State { step, run, tensors: Digest::of_bytes(&bytes), losses: losses.to_vec() };
+    let state = State { step, run, tensors: Digest::of_bytes(&bytes), progress };
     let text = serde_json::to_string(&state).expect("the state can be written as JSON");
     let (temporary, target) = (dir.join(format!("{STATE}.tmp")), dir.join(STATE));
     let write = || {
@@ -64,29 +72,75 @@ pub(crate) fn save(
     };
     write().map_err(fault(&temporary))?;
     std::fs::rename(&temporary, &target).map_err(fault(&target))?;
-    // Older tensors are dead once the state names the new ones; a file that can't be removed only costs space.
-    for entry in std::fs::read_dir(dir).map_err(fault(dir))?.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.ends_with(FILE) && entry.path() != file {
-            let _ = std::fs::remove_file(entry.path());
-        }
+    // Each step's state beside its tensors: put in the place of `trainer.json`, an older one counts again.
+    if keep > 1 {
+        std::fs::copy(&target, dir.join(format!("step-{step}.{STATE}"))).map_err(fault(&target))?;
+    }
+    prune(dir, FILE, keep.max(1))?;
+    prune(dir, STATE, if keep > 1 { keep } else { 0 })
+}
+
+fn fault(path: &Path) -> impl FnOnce(std::io::Error) -> TrainError {
+    let path = path.to_owned();
+    move |e: std::io::Error| TrainError::Checkpoint { path, reason: e.to_string() }
+}
+
+/// Removes `step-<n>.<ending>` of all but the newest steps. A file that can't be removed only costs space.
+fn prune(dir: &Path, ending: &str, keep: usize) -> Result<(), TrainError> {
+    let mut steps: Vec<usize> = std::fs::read_dir(dir)
+        .map_err(fault(dir))?
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            name.strip_prefix("step-")?.strip_suffix(ending)?.strip_suffix('.')?.parse().ok()
+        })
+        .collect();
+    steps.sort_unstable_by(|a, b| b.cmp(a));
+    for step in steps.into_iter().skip(keep) {
+        let _ = std::fs::remove_file(dir.join(format!("step-{step}.{ending}")));
     }
     Ok(())
 }
 
-/// Restores the last checkpoint in `dir`, if there is one. Gives the losses so far.
+const BEST: &str = "best.safetensors";
+
+/// Saves the weights of the least validation loss, by their step; older ones go.
+pub(crate) fn save_best(dir: &Path, model: &Transformer, step: usize) -> Result<(), TrainError> {
+    std::fs::create_dir_all(dir).map_err(fault(dir))?;
+    let mut tensors = BTreeMap::new();
+    model.clone().visit_trained(&mut |name, mut param| {
+        let values: Vec<f32> = flat(&mut param).to_data().try_into_vec().expect("weights are f32");
+        let length = values.len();
+        tensors.insert(format!("p.{name}"), (values, vec![length]));
+    });
+    // Whole or not at all, and beside the one before until a checkpoint names this step.
+    let (temporary, file) = (dir.join(format!("{BEST}.tmp")), dir.join(format!("step-{step}.{BEST}")));
+    write_tensors(&temporary, &tensors, Dtype::F32)?;
+    std::fs::rename(&temporary, &file).map_err(fault(&file))?;
+    prune(dir, BEST, 2)
+}
+
+/// Restores what [`save_best`] saved.
+pub(crate) fn load_best(dir: &Path, model: &mut Transformer, step: usize, device: &Device) -> Result<(), TrainError> {
+    let file = dir.join(format!("step-{step}.{BEST}"));
+    let mut tensors = read_tensors(&file)?;
+    let faults = restore(model, &mut tensors, device);
+    if faults.is_empty() { Ok(()) } else { Err(damaged(&file, &faults.join("; "))) }
+}
+
+fn damaged(path: &Path, reason: &str) -> TrainError {
+    TrainError::Checkpoint { path: path.to_owned(), reason: format!("{reason}; remove the folder to start again") }
+}
+
+/// Restores the last checkpoint in `dir`, if there is one. Gives what the run has seen of itself so far.
 pub(crate) fn load(
     dir: &Path,
     run: Digest,
     model: &mut Transformer,
     optimiser: &mut AdamW,
     device: &Device,
-) -> Result<Option<Vec<f64>>, TrainError> {
+) -> Result<Option<Progress>, TrainError> {
     let path = dir.join(STATE);
-    let damaged = |path: &Path, reason: &str| TrainError::Checkpoint {
-        path: path.to_owned(),
-        reason: format!("{reason}; remove the folder to start again"),
-    };
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -102,8 +156,18 @@ pub(crate) fn load(
         return Err(damaged(&file, "expected the tensors that `trainer.json` names, got others"));
     }
     let mut tensors: BTreeMap<_, _> = read_tensors(&file)?;
+    let mut faults = restore(model, &mut tensors, device);
+    faults.extend(optimiser.load(model, tensors, state.step, device));
+    if !faults.is_empty() {
+        return Err(damaged(&file, &faults.join("; ")));
+    }
+    Ok(Some(state.progress))
+}
+
+/// Puts the weights `p.<name>` into a model; gives a fault for each that is missing or of another size.
+fn restore(model: &mut Transformer, tensors: &mut BTreeMap<String, HostTensor>, device: &Device) -> Vec<String> {
     let mut faults = Vec::new();
-    model.visit(&mut |name, param| {
+    model.visit_trained(&mut |name, param| {
         let key = format!("p.{name}");
         let Some((values, _)) = tensors.remove(&key) else {
             faults.push(format!("expected the weights `{key}`, got none"));
@@ -124,9 +188,5 @@ pub(crate) fn load(
             }
         }
     });
-    faults.extend(optimiser.load(model, tensors, state.step, device));
-    if !faults.is_empty() {
-        return Err(damaged(&file, &faults.join("; ")));
-    }
-    Ok(Some(state.losses))
+    faults
 }

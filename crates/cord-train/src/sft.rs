@@ -1,17 +1,25 @@
 //! The loop, top to bottom.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::time::Instant;
 
 use burn::tensor::Device;
 use cord_core::{Digest, Seed};
-use cord_lm::Transformer;
+use cord_lm::{LoraConfig, Pass, Supervised, Transformer, packed_gradient};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::adamw::{Flat, flat};
+use crate::checkpoint::Progress;
 use crate::loss::summed_nll;
-use crate::{AdamW, AdamWConfig, BatchPlan, Schedule, TrainError, checkpoint};
+use crate::validation::{Course, Validated, Validation};
+use crate::{AdamW, AdamWConfig, BatchPlan, Schedule, TrainError, checkpoint, packing, validation};
+
+/// The longest row, and the most logits of a part, whose whole attention and logits are made at once. Above, they are made piece by
+/// piece: the numbers differ in rounding, the memory in kind.
+const WHOLE_ROW: usize = 1024;
+const WHOLE_LOGITS: usize = 1 << 26;
 
 /// One training sequence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +38,8 @@ pub struct Example {
 pub enum LengthPolicy {
     /// Leave it out.
     Drop,
+    /// Cut off what is over the limit; an end of turn is then not learnt from it.
+    Truncate,
     /// Refuse to train.
     Error,
 }
@@ -54,8 +64,38 @@ pub struct TrainSettings {
     /// The most tokens, padding included, that one part of a batch holds; bounds memory. The parts' gradients are
     /// summed in order, so their number changes rounding and is part of the run's identity.
     pub part_tokens: usize,
+    /// Put samples of a part one after the other, without padding and without seeing each other; which samples share a part is chosen
+    /// for the best fit. Otherwise a part's rows are padded to its longest.
+    pub packing: bool,
+    /// Compute a block's activations again in the backward pass instead of keeping them, in parts that are packed or too long to
+    /// be computed whole.
+    pub recompute: bool,
+    /// Compute in bf16 and keep the weights and the optimiser's state in f32.
+    pub bf16: bool,
+    /// Train low-rank adapters instead of the weights.
+    pub lora: Option<LoraConfig>,
+    /// Measure the loss on other examples now and then.
+    pub validation: Option<Validation>,
+    /// How many checkpoints are kept, the newest first; at least one. It is in no identity.
+    #[serde(skip)]
+    pub keep: usize,
     /// Of the order of the data.
     pub seed: Seed,
+}
+
+/// What is learnt from, and what the loss is measured on beside.
+#[derive(Clone, Copy, Debug)]
+pub struct Data<'a> {
+    /// To learn from.
+    pub training: &'a [Example],
+    /// To measure on; empty where [`TrainSettings::validation`] is absent.
+    pub validation: &'a [Example],
+}
+
+impl<'a, T: AsRef<[Example]> + ?Sized> From<&'a T> for Data<'a> {
+    fn from(training: &'a T) -> Self {
+        Self { training: training.as_ref(), validation: &[] }
+    }
 }
 
 /// How long a run is.
@@ -87,6 +127,8 @@ pub struct StepReport {
     pub supervised: usize,
     /// Wall-clock seconds.
     pub seconds: f64,
+    /// Mean loss of the validation examples' supervised tokens, nats, where it was measured after this step.
+    pub validation_loss: Option<f64>,
 }
 
 /// What a run did. Holds nothing that depends on the clock.
@@ -98,10 +140,24 @@ pub struct TrainReport {
     pub examples: usize,
     /// Examples left out because of their length.
     pub too_long: usize,
+    /// Examples cut because of their length.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub truncated: usize,
     /// Examples left out because nothing in them is supervised.
     pub unsupervised: usize,
     /// The loss of every step.
     pub losses: Vec<f64>,
+    /// What was measured on the validation examples.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub validations: Vec<Validated>,
+    /// The step whose weights these are, where that is not the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best_step: Option<usize>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// Asked between steps; when it says yes, the run saves a checkpoint and ends.
@@ -112,18 +168,23 @@ pub type Interrupt<'a> = &'a (dyn Fn() -> bool + Sync);
 /// With `checkpoints`, the state is saved there every `every` steps and a run that finds a state of its own goes on
 /// from it: ten steps are the same, bit for bit on the CPU, as five, a kill, and five more.
 ///
+/// With [`TrainSettings::lora`], the model that comes back has adapters; [`Transformer::merged`] adds them to its weights.
+///
 /// # Errors
 /// See [`TrainError`].
-pub fn train(
+pub fn train<'a>(
     mut model: Transformer,
-    examples: &[Example],
+    data: impl Into<Data<'a>>,
     settings: &TrainSettings,
     checkpoints: Option<(&Path, usize)>,
     threads: usize,
     interrupt: Interrupt<'_>,
     observe: &mut dyn FnMut(&StepReport),
 ) -> Result<(Transformer, TrainReport), TrainError> {
-    let (kept, too_long, unsupervised) = choose(examples, settings, &model)?;
+    let data = data.into();
+    let chosen = choose(data.training, settings, &model)?;
+    let kept: Vec<&Example> = chosen.kept.iter().map(AsRef::as_ref).collect();
+    let measured = validation::choose(data.validation, settings, &model)?;
     let device = model.device();
     let plan = BatchPlan::new(kept.iter().map(|e| e.ids.len()).collect(), settings.batch, settings.seed);
     let per_epoch = plan.steps_per_epoch();
@@ -136,16 +197,20 @@ pub fn train(
         .num_threads(threads.max(1))
         .build()
         .map_err(|e| TrainError::Threads { reason: e.to_string() })?;
-    let run = identity(&kept, settings, &model);
+    let run = identity(&kept, &measured, settings, &model);
+    if let Some(lora) = &settings.lora {
+        model.adapt(lora, settings.seed.named("lora")).map_err(|faults| TrainError::Settings { faults })?;
+    }
     let mut optimiser = AdamW::new(settings.adamw, &model);
-    let mut losses = match checkpoints {
+    let Progress { mut losses, validations } = match checkpoints {
         Some((dir, _)) => checkpoint::load(dir, run, &mut model, &mut optimiser, &device)?.unwrap_or_default(),
-        None => Vec::new(),
+        None => Progress::default(),
     };
+    let mut course = Course::new(settings.validation, validations);
     let mut saved = optimiser.steps;
 
     let mut epoch = (usize::MAX, Vec::new());
-    while optimiser.steps < steps {
+    while optimiser.steps < steps && !course.is_over() {
         let begun = Instant::now();
         let step = optimiser.steps;
         if epoch.0 != step / per_epoch {
@@ -154,7 +219,7 @@ pub fn train(
         let batch: Vec<&Example> = epoch.1[step % per_epoch].0.iter().map(|index| kept[*index]).collect();
         let supervised: usize = batch.iter().map(|e| e.supervised_tokens()).sum();
 
-        let (loss, gradients) = gradient(&model, &batch, supervised, settings.part_tokens, &pool, &device);
+        let (loss, gradients) = gradient(&model, &batch, supervised, settings, &pool, &device);
         let norm = global_norm(&gradients);
         if !(loss.is_finite() && norm.is_finite()) {
             let examples = batch.iter().map(|e| e.id.clone()).collect();
@@ -167,6 +232,21 @@ pub fn train(
         optimiser.step(&mut model, gradients, learning_rate);
 
         losses.push(loss);
+        let seconds = begun.elapsed().as_secs_f64();
+        let mut validation_loss = None;
+        if course.is_due(step + 1, steps) {
+            let loss = validation::loss(&model, &measured, settings.part_tokens, &pool);
+            if !loss.is_finite() {
+                let examples = measured.iter().map(|e| e.id.clone()).collect();
+                return Err(TrainError::Diverged { step: step + 1, loss, norm, examples, checkpoint: saved });
+            }
+            if course.measured(step + 1, loss)
+                && let Some((dir, _)) = checkpoints
+            {
+                checkpoint::save_best(dir, &model, step + 1)?;
+            }
+            validation_loss = Some(loss);
+        }
         observe(&StepReport {
             step: step + 1,
             steps,
@@ -175,29 +255,55 @@ pub fn train(
             gradient_norm: norm,
             tokens: batch.iter().map(|e| e.ids.len()).sum(),
             supervised,
-            seconds: begun.elapsed().as_secs_f64(),
+            seconds,
+            validation_loss,
         });
-        if optimiser.steps == steps {
+        if optimiser.steps == steps || course.is_over() {
             break;
         }
         let stop = interrupt();
         if let Some((dir, every)) = checkpoints
-            && (stop || (every > 0 && optimiser.steps.is_multiple_of(every)))
+            && (stop || validation_loss.is_some() || (every > 0 && optimiser.steps.is_multiple_of(every)))
         {
-            checkpoint::save(dir, run, &model, &optimiser, &losses)?;
+            let progress = Progress { losses: losses.clone(), validations: course.validations.clone() };
+            checkpoint::save(dir, run, &model, &optimiser, progress, settings.keep)?;
             saved = optimiser.steps;
         }
         if stop {
             return Err(TrainError::Interrupted { step: optimiser.steps });
         }
     }
-    let report = TrainReport { steps, examples: kept.len(), too_long, unsupervised, losses };
+    let mut best_step = None;
+    if let (Some(step), Some((dir, _))) = (course.best_to_return(losses.len()), checkpoints) {
+        checkpoint::load_best(dir, &mut model, step, &device)?;
+        best_step = Some(step);
+    }
+    let report = TrainReport {
+        steps: losses.len(),
+        examples: kept.len(),
+        too_long: chosen.too_long,
+        truncated: chosen.truncated,
+        unsupervised: chosen.unsupervised,
+        losses,
+        validations: course.validations,
+        best_step,
+    };
     Ok((model, report))
 }
 
+impl TrainSettings {
+    pub(crate) fn pass(&self) -> Pass {
+        Pass { recompute: self.recompute, bf16: self.bf16 }
+    }
+}
+
 impl Example {
-    fn supervised_tokens(&self) -> usize {
+    pub(crate) fn supervised_tokens(&self) -> usize {
         self.supervised.iter().skip(1).filter(|s| **s).count()
+    }
+
+    pub(crate) fn sample(&self) -> Supervised<'_> {
+        Supervised { ids: &self.ids, supervised: &self.supervised }
     }
 
     fn fault(&self, vocab: usize) -> Option<String> {
@@ -211,12 +317,20 @@ impl Example {
     }
 }
 
-/// The examples that take part, and how many were left out for their length and for want of supervised tokens.
-fn choose<'a>(
+/// The examples that take part, and how many others there are.
+pub(crate) struct Chosen<'a> {
+    pub(crate) kept: Vec<Cow<'a, Example>>,
+    pub(crate) too_long: usize,
+    pub(crate) truncated: usize,
+    pub(crate) unsupervised: usize,
+}
+
+/// Chooses by length and by what is supervised.
+pub(crate) fn choose<'a>(
     examples: &'a [Example],
     settings: &TrainSettings,
     model: &Transformer,
-) -> Result<(Vec<&'a Example>, usize, usize), TrainError> {
+) -> Result<Chosen<'a>, TrainError> {
     let mut faults = Vec::new();
     if settings.batch == 0 {
         faults.push("expected a batch of at least 1 sequence, got 0".to_owned());
@@ -233,26 +347,45 @@ fn choose<'a>(
     }
     let limit = settings.max_length.min(model.config().context);
     let (long, short): (Vec<&Example>, Vec<&Example>) = examples.iter().partition(|e| e.ids.len() > limit);
-    if settings.too_long == LengthPolicy::Error && !long.is_empty() {
-        let examples = long.iter().map(|e| (e.id.clone(), e.ids.len())).collect();
-        return Err(TrainError::TooLong { limit, examples });
+    let mut rest: Vec<Cow<'a, Example>> = short.into_iter().map(Cow::Borrowed).collect();
+    let (mut too_long, mut truncated) = (0, 0);
+    match settings.too_long {
+        LengthPolicy::Error if !long.is_empty() => {
+            let examples = long.iter().map(|e| (e.id.clone(), e.ids.len())).collect();
+            return Err(TrainError::TooLong { limit, examples });
+        }
+        LengthPolicy::Error | LengthPolicy::Drop => too_long = long.len(),
+        LengthPolicy::Truncate => {
+            truncated = long.len();
+            let cut = |e: &Example| Example {
+                id: e.id.clone(),
+                ids: e.ids[..limit].to_vec(),
+                supervised: e.supervised[..limit].to_vec(),
+            };
+            rest.extend(long.into_iter().map(|e| Cow::Owned(cut(e))));
+        }
     }
-    let (kept, empty): (Vec<&Example>, Vec<&Example>) = short.into_iter().partition(|e| e.supervised_tokens() > 0);
+    let (kept, empty): (Vec<_>, Vec<_>) = rest.into_iter().partition(|e| e.supervised_tokens() > 0);
     if kept.is_empty() {
         return Err(TrainError::NoExamples { given: examples.len() });
     }
-    Ok((kept, long.len(), empty.len()))
+    Ok(Chosen { kept, too_long, truncated, unsupervised: empty.len() })
 }
 
 /// What a checkpoint must belong to.
-fn identity(examples: &[&Example], settings: &TrainSettings, model: &Transformer) -> Digest {
+fn identity(
+    examples: &[&Example],
+    validation: &[Cow<'_, Example>],
+    settings: &TrainSettings,
+    model: &Transformer,
+) -> Digest {
     let mut sums = Vec::new();
     model.clone().visit(&mut |name, mut param| {
         let values: Vec<f32> = flat(&mut param).to_data().try_into_vec().expect("weights are f32");
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         sums.push((name.to_owned(), Digest::of_bytes(&bytes)));
     });
-    Digest::of_json(&(settings, examples, sums))
+    Digest::of_json(&(settings, examples, validation, sums))
 }
 
 /// A part's share of the mean loss and its gradient, parameter by parameter.
@@ -266,13 +399,24 @@ fn gradient(
     model: &Transformer,
     batch: &[&Example],
     supervised: usize,
-    part_tokens: usize,
+    settings: &TrainSettings,
     pool: &rayon::ThreadPool,
     device: &Device,
 ) -> PartGradient {
-    let parts = cut(batch, part_tokens);
-    let results: Vec<PartGradient> =
-        pool.install(|| parts.par_iter().map(|part| part_gradient(model, part, supervised, device)).collect());
+    let parts =
+        if settings.packing { packing::pack(batch, settings.part_tokens) } else { cut(batch, settings.part_tokens) };
+    let of = |part: &Vec<&Example>| {
+        let rows = part.len() * part.iter().map(|e| e.ids.len()).max().unwrap_or(0);
+        let longest = part.iter().map(|e| e.ids.len()).max().unwrap_or(0);
+        if settings.packing || settings.bf16 || longest > WHOLE_ROW || rows * model.config().vocab > WHOLE_LOGITS {
+            let samples: Vec<Supervised<'_>> = part.iter().map(|e| e.sample()).collect();
+            let share = 1.0 / supervised as f64;
+            let (loss, gradients) = packed_gradient(model, &samples, share, settings.pass());
+            return (loss * share, gradients);
+        }
+        part_gradient(model, part, supervised, device)
+    };
+    let results: Vec<PartGradient> = pool.install(|| parts.par_iter().map(of).collect());
     let mut results = results.into_iter();
     let (mut loss, mut sum) = results.next().expect("a batch has a part");
     for (part_loss, part) in results {
@@ -302,7 +446,7 @@ fn part_gradient(model: &Transformer, part: &[&Example], supervised: usize, devi
     let loss = nll.div_scalar(supervised as f64);
     let mut gradients = loss.backward();
     let mut out = Vec::new();
-    tracked.visit(&mut |name, param| {
+    tracked.visit_trained(&mut |name, param| {
         use cord_lm::ParamMut::{Linear, Table, Vector};
         let gradient = match param {
             Vector(t) => t.grad_remove(&mut gradients),

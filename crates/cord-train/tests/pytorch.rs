@@ -60,6 +60,59 @@ fn largest(given: impl Iterator<Item = f64>, expected: &[f64]) -> f64 {
     given.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
 }
 
+fn settings(run: &Run, part_tokens: usize, packing: bool) -> TrainSettings {
+    TrainSettings {
+        length: RunLength::Steps(run.steps),
+        batch: run.examples.len(),
+        schedule: run.schedule,
+        adamw: run.adamw,
+        clip_norm: run.clip_norm,
+        max_length: 64,
+        too_long: LengthPolicy::Error,
+        part_tokens,
+        packing,
+        recompute: packing,
+        bf16: false,
+        lora: None,
+        validation: None,
+        keep: 1,
+        seed: Seed::root(1),
+    }
+}
+
+/// A real checkpoint's training, where `scripts/make-training-fixture --start` has made one.
+#[test]
+#[expect(clippy::print_stderr, reason = "a test that can't run says so")]
+fn twenty_steps_of_a_real_model_equal_those_of_pytorch() {
+    let folder = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let (Some(start), Some(fixture)) = (folder("CORD_TRAINING_START"), folder("CORD_TRAINING_FIXTURE")) else {
+        eprintln!("skipped: `CORD_TRAINING_START` and `CORD_TRAINING_FIXTURE` are not set");
+        return;
+    };
+    let device = open_device(DeviceSpec::Cpu).unwrap();
+    let start = Transformer::from_dir(&start, &device).unwrap();
+    let expected = Transformer::from_dir(&fixture, &device).unwrap();
+    let run: Run = serde_json::from_str(&std::fs::read_to_string(fixture.join("run.json")).unwrap()).unwrap();
+    for packing in [false, true] {
+        let settings = settings(&run, 1024, packing);
+        let (trained, report) =
+            train(start.clone(), &run.examples, &settings, None, 2, &|| false, &mut |_| {}).unwrap();
+        let losses = largest(report.losses.iter().copied(), &run.losses);
+        // A weight whose gradients are all but zero moves by their sign: what is compared is the whole movement.
+        let apart = distance(&trained, &expected) / distance(&start, &expected);
+        eprintln!("packing {packing}: losses {losses:e} apart, weights {apart:e} of their movement apart");
+        assert!(losses < 1e-3, "the largest difference of a loss is {losses:e}");
+        assert!(apart < 1e-2, "weights are {apart:e} of their movement apart");
+    }
+}
+
+/// The root of the summed squares of two models' differences.
+fn distance(one: &Transformer, two: &Transformer) -> f64 {
+    let square = |(a, b): (&f32, &f32)| f64::from(a - b).powi(2);
+    let pairs = weights(one).into_iter().zip(weights(two));
+    pairs.map(|((_, one), (_, two))| one.iter().zip(&two).map(square).sum::<f64>()).sum::<f64>().sqrt()
+}
+
 #[test]
 fn twenty_steps_equal_those_of_pytorch() {
     let device = open_device(DeviceSpec::Cpu).unwrap();
@@ -71,19 +124,11 @@ fn twenty_steps_equal_those_of_pytorch() {
     assert!(run.gradient_norms.iter().any(|n| *n < run.clip_norm) && run.gradient_norms.iter().any(|n| *n > 1.5));
     assert!(difference(&start, &expected).0 > 1e-2);
 
-    // In one part, in a part for each sequence, and in something between, side by side.
-    for (part_tokens, threads) in [(1024, 1), (1, 1), (64, 2)] {
-        let settings = TrainSettings {
-            length: RunLength::Steps(run.steps),
-            batch: run.examples.len(),
-            schedule: run.schedule,
-            adamw: run.adamw,
-            clip_norm: run.clip_norm,
-            max_length: 64,
-            too_long: LengthPolicy::Error,
-            part_tokens,
-            seed: Seed::root(1),
-        };
+    // In one part, in a part for each sequence, and in something between, side by side; padded and packed.
+    for (part_tokens, threads, packing) in
+        [(1024, 1, false), (1, 1, false), (64, 2, false), (1024, 1, true), (1, 1, true), (64, 2, true)]
+    {
+        let settings = settings(&run, part_tokens, packing);
         let mut steps: Vec<StepReport> = Vec::new();
         let (trained, report) =
             train(start.clone(), &run.examples, &settings, None, threads, &|| false, &mut |step| steps.push(*step))

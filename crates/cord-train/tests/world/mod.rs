@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use cord_core::Seed;
-use cord_lm::{DeviceSpec, LmConfig, ParamMut, Transformer, open_device};
+use cord_lm::{Architecture, DeviceSpec, LmConfig, ParamMut, Transformer, open_device};
 use cord_train::{
     AdamWConfig, Example, LengthPolicy, RunLength, Schedule, ScheduleKind, TrainError, TrainReport, TrainSettings,
     train,
@@ -34,6 +34,7 @@ pub(crate) fn sized(vocab: usize, hidden: usize) -> Transformer {
         eos: vec![1],
         bos: None,
         pad: Some(0),
+        architecture: Architecture::default(),
     };
     Transformer::init(&config, Seed::root(1), &open_device(DeviceSpec::Cpu).unwrap())
 }
@@ -64,6 +65,12 @@ pub(crate) fn settings(steps: usize) -> TrainSettings {
         max_length: CONTEXT,
         too_long: LengthPolicy::Error,
         part_tokens: 64,
+        packing: false,
+        recompute: false,
+        bf16: false,
+        lora: None,
+        validation: None,
+        keep: 1,
         seed: Seed::root(3),
     }
 }
