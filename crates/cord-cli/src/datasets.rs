@@ -1,20 +1,78 @@
-//! Data sets: a manifest under `datasets/`, or a file of a user's own.
+//! Data sets: a manifest under `datasets/`, a file of a user's own, or a benchmark's problems.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use cord_core::{Digest, Message, Problem, Prompt};
-use cord_recipe::DataSource;
-use cord_store::read_jsonl;
+use cord_eval::{Benchmark, Columns, RowShape};
+use cord_recipe::{DataSource, RunSettings};
+use cord_store::{read_jsonl, read_records};
+use ring::digest::{SHA256, digest as hashed};
 use serde::Deserialize;
 
-/// What `datasets/<name>.toml` says. The set's own settings stay a table, for its generator to read.
+/// The folder of data sets' files where neither the recipe nor [`DATA`] names one.
+const DATA_FOLDER: &str = "data";
+
+/// The environment variable that names the folder of data sets' files.
+const DATA: &str = "CORD_DATA";
+
+/// Raised when the same file becomes other problems.
+const READER: u32 = 1;
+
+/// The most faulty problems that are listed.
+const SHOWN: usize = 10;
+
+/// What `datasets/<name>.toml` says: a set that is generated, with its settings as a table for its generator to read, or one
+/// that is read from files.
 #[derive(Deserialize)]
 struct Manifest {
     name: String,
-    generator: String,
+    generator: Option<String>,
     problems: Option<toml::Table>,
     corpus: Option<toml::Table>,
+    source: Option<Origin>,
+    #[serde(default)]
+    files: Vec<DataFile>,
+    #[serde(default)]
+    rows: RowShape,
+    columns: Option<Columns>,
+    split: Option<Split>,
+}
+
+/// Where a set is published.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Origin {
+    hub: Option<String>,
+    github: Option<String>,
+    revision: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DataFile {
+    /// Below the folder of data.
+    path: PathBuf,
+    /// Where it is published, from the source's root.
+    from: String,
+    sha256: Option<String>,
+    /// The names of its columns, where it has no first line that says them.
+    #[serde(default)]
+    header: Vec<String>,
+}
+
+/// The rows whose `column` is a key of the object in a file.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Split {
+    column: String,
+    keys_of: DataFile,
+}
+
+/// The folder that data sets' files are read from.
+pub(crate) fn data_folder(run: &RunSettings) -> PathBuf {
+    let named = || std::env::var_os(DATA).filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    run.data.clone().or_else(named).unwrap_or_else(|| PathBuf::from(DATA_FOLDER))
 }
 
 /// One row to learn from.
@@ -34,42 +92,153 @@ pub(crate) enum RowText {
 /// The content-derived name of a data set.
 ///
 /// A generated set is named by its manifest and the program's version: the same manifest gives the same rows until the
-/// generator changes, and that raises the version.
-pub(crate) fn digest(source: &DataSource) -> Result<Digest> {
+/// generator changes, and that raises the version. One that is read from files is named by its manifest, which holds their
+/// digests; where it does not, the files themselves are looked at. A benchmark is named by its definition and its data set.
+pub(crate) fn digest(source: &DataSource, data: &Path) -> Result<Digest> {
     let path = source.path();
-    let bytes = std::fs::read(&path).with_context(|| format!("can't read `{}`", path.display()))?;
     match source {
-        DataSource::Path(_) => Ok(Digest::of_bytes(&bytes)),
-        DataSource::Dataset(_) => {
-            let text = String::from_utf8(bytes).with_context(|| format!("`{}`: expected UTF-8", path.display()))?;
-            let content: toml::Table = text.parse().with_context(|| format!("`{}`", path.display()))?;
-            Ok(Digest::of_json(&(content, cord_mini::VERSION)))
+        DataSource::Path(_) => Ok(Digest::of_bytes(&read(&path)?)),
+        DataSource::Dataset(_) => manifest_digest(&path, data),
+        DataSource::Benchmark(_) => {
+            let benchmark = benchmark(source)?.expect("a benchmark has a definition");
+            let problems = match benchmark_data(&path, &benchmark.dataset) {
+                Data::Manifest(path) => manifest_digest(&path, data)?,
+                Data::Problems(path) => Digest::of_bytes(&read(&path)?),
+            };
+            Ok(Digest::of_json(&("benchmark", benchmark, problems)))
+        }
+    }
+}
+
+fn manifest_digest(path: &Path, data: &Path) -> Result<Digest> {
+    let text = String::from_utf8(read(path)?).with_context(|| format!("`{}`: expected UTF-8", path.display()))?;
+    let content: toml::Table = text.parse().with_context(|| format!("`{}`", path.display()))?;
+    let manifest = manifest(path)?;
+    if manifest.generator.is_some() {
+        return Ok(Digest::of_json(&(content, cord_mini::VERSION)));
+    }
+    let all = manifest.files.iter().chain(manifest.split.iter().map(|split| &split.keys_of));
+    let unnamed: Vec<&DataFile> = all.filter(|file| file.sha256.is_none()).collect();
+    let looked_at: Vec<Digest> =
+        contents(&manifest, &unnamed, data)?.iter().map(|bytes| Digest::of_bytes(bytes)).collect();
+    Ok(Digest::of_json(&(content, READER, looked_at)))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("can't read `{}`", path.display()))
+}
+
+/// What a benchmark's folder says; nothing where the source is no benchmark.
+pub(crate) fn benchmark(source: &DataSource) -> Result<Option<Benchmark>> {
+    let DataSource::Benchmark(_) = source else { return Ok(None) };
+    let path = source.path();
+    let text = String::from_utf8(read(&path)?).with_context(|| format!("`{}`: expected UTF-8", path.display()))?;
+    Ok(Some(toml::from_str(&text).with_context(|| format!("`{}`", path.display()))?))
+}
+
+enum Data {
+    Manifest(PathBuf),
+    Problems(PathBuf),
+}
+
+/// Where a benchmark's problems come from: a data set by name, or a manifest or a file of problems beside its definition.
+fn benchmark_data(definition: &Path, dataset: &str) -> Data {
+    match dataset.strip_prefix("./") {
+        None => Data::Manifest(DataSource::Dataset(dataset.to_owned()).path()),
+        Some(beside) => {
+            let path = definition.with_file_name(beside);
+            if path.extension().is_some_and(|ending| ending == "toml") {
+                Data::Manifest(path)
+            } else {
+                Data::Problems(path)
+            }
         }
     }
 }
 
 fn manifest(path: &Path) -> Result<Manifest> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("can't read `{}`", path.display()))?;
+    let text = String::from_utf8(read(path)?).with_context(|| format!("`{}`: expected UTF-8", path.display()))?;
     let manifest: Manifest = toml::from_str(&text).with_context(|| format!("`{}`", path.display()))?;
-    if manifest.generator != "mini" {
-        bail!("`{}`: `generator`: expected `mini`, got `{}`", path.display(), manifest.generator);
+    match manifest.generator.as_deref() {
+        Some("mini") => {}
+        Some(other) => bail!("`{}`: `generator`: expected `mini`, got `{other}`", path.display()),
+        None if manifest.files.is_empty() || manifest.columns.is_none() => {
+            bail!("`{}`: expected `generator`, or `[[files]]` with `[columns]`, got neither", path.display())
+        }
+        None => {}
     }
     Ok(manifest)
 }
 
+/// The files' bytes, checked against their digests. Every missing or different file is told.
+fn contents(manifest: &Manifest, files: &[&DataFile], data: &Path) -> Result<Vec<Vec<u8>>> {
+    let (mut found, mut faults) = (Vec::new(), Vec::new());
+    for file in files {
+        let path = data.join(&file.path);
+        match std::fs::read(&path) {
+            Ok(bytes) => {
+                let given = sha256(&bytes);
+                if let Some(expected) = file.sha256.as_ref().filter(|expected| **expected != given) {
+                    faults.push(format!("`{}`: expected the SHA-256 `{expected}`, got `{given}`", path.display()));
+                }
+                found.push(bytes);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => faults.push(format!(
+                "expected `{}`, got nothing: put there {}",
+                path.display(),
+                manifest
+                    .source
+                    .as_ref()
+                    .map_or_else(|| format!("`{}`", file.from), |source| source.address(&file.from))
+            )),
+            Err(error) => faults.push(format!("can't read `{}`: {error}", path.display())),
+        }
+    }
+    if faults.is_empty() {
+        return Ok(found);
+    }
+    bail!(
+        "the data set `{}`: {}; or name the folder that has it as `{DATA}`, as `run.data` or with `--data`",
+        manifest.name,
+        faults.join("; ")
+    )
+}
+
+/// The SHA-256 of bytes in hexadecimal digits: what publishers state of their files.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    let digits = |byte: &u8| [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]));
+    hashed(&SHA256, bytes).as_ref().iter().flat_map(digits).collect()
+}
+
+impl Origin {
+    fn address(&self, from: &str) -> String {
+        match (&self.hub, &self.github) {
+            (Some(name), _) => format!("https://huggingface.co/datasets/{name}/resolve/{}/{from}", self.revision),
+            (None, Some(name)) => format!("https://raw.githubusercontent.com/{name}/{}/{from}", self.revision),
+            (None, None) => format!("`{from}`"),
+        }
+    }
+}
+
 /// The problems of a data set, in its order.
-pub(crate) fn problems(source: &DataSource, limit: Option<u32>) -> Result<Vec<Problem>> {
+pub(crate) fn problems(source: &DataSource, limit: Option<u32>, data: &Path) -> Result<Vec<Problem>> {
     let path = source.path();
     let mut problems: Vec<Problem> = match source {
-        DataSource::Path(_) => read_jsonl(&std::fs::read(&path)?, &path)?,
-        DataSource::Dataset(_) => {
-            let manifest = manifest(&path)?;
-            let table = manifest
-                .problems
-                .ok_or_else(|| anyhow!("`{}`: expected a table `[problems]`, got none", manifest.name))?;
-            let set: cord_mini::ProblemSet =
-                table.try_into().with_context(|| format!("`{}`: `[problems]`", path.display()))?;
-            cord_mini::problems(&set).with_context(|| format!("`{}`", path.display()))?
+        DataSource::Path(_) => read_jsonl(&read(&path)?, &path)?,
+        DataSource::Dataset(_) => manifest_problems(&path, data)?,
+        DataSource::Benchmark(_) => {
+            let benchmark = benchmark(source)?.expect("a benchmark has a definition");
+            let problems = match benchmark_data(&path, &benchmark.dataset) {
+                Data::Manifest(path) => manifest_problems(&path, data)?,
+                Data::Problems(path) => read_jsonl(&read(&path)?, &path)?,
+            };
+            let faults = benchmark.faults(&problems);
+            if !faults.is_empty() {
+                let listed: Vec<String> =
+                    faults.iter().take(SHOWN).map(|(id, fault)| format!("problem `{id}`: {fault}")).collect();
+                bail!("`{}`: {} faults: {}", path.display(), faults.len(), listed.join("; "));
+            }
+            problems
         }
     };
     problems.truncate(limit.map_or(usize::MAX, |limit| limit as usize));
@@ -79,12 +248,51 @@ pub(crate) fn problems(source: &DataSource, limit: Option<u32>) -> Result<Vec<Pr
     Ok(problems)
 }
 
+fn manifest_problems(path: &Path, data: &Path) -> Result<Vec<Problem>> {
+    let manifest = manifest(path)?;
+    if manifest.generator.is_some() {
+        let table =
+            manifest.problems.ok_or_else(|| anyhow!("`{}`: expected a table `[problems]`, got none", manifest.name))?;
+        let set: cord_mini::ProblemSet =
+            table.try_into().with_context(|| format!("`{}`: `[problems]`", path.display()))?;
+        return cord_mini::problems(&set).with_context(|| format!("`{}`", path.display()));
+    }
+    let mut files: Vec<&DataFile> = manifest.files.iter().collect();
+    files.extend(manifest.split.iter().map(|split| &split.keys_of));
+    let mut read = contents(&manifest, &files, data)?;
+    let keys = match &manifest.split {
+        None => None,
+        Some(split) => {
+            let bytes = read.pop().expect("every file was read");
+            let keys: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&bytes)
+                .with_context(|| format!("`{}`: expected an object", data.join(&split.keys_of.path).display()))?;
+            Some((&split.column, keys))
+        }
+    };
+    let mut rows = Vec::new();
+    for (file, bytes) in manifest.files.iter().zip(read) {
+        let path = data.join(&file.path);
+        let records = read_records(bytes, &path, &file.header)?;
+        rows.extend(manifest.rows.rows(records).with_context(|| format!("`{}`", path.display()))?);
+    }
+    if let Some((column, keys)) = keys {
+        rows.retain(|row| {
+            row.get(column).and_then(serde_json::Value::as_str).is_some_and(|key| keys.contains_key(key))
+        });
+        if rows.len() != keys.len() {
+            bail!("`{}`: expected a row for each of {} keys, got {} rows", manifest.name, keys.len(), rows.len());
+        }
+    }
+    let columns = manifest.columns.as_ref().expect("a set of files has columns");
+    columns.problems(&manifest.name, &rows).with_context(|| format!("the data set `{}`", manifest.name))
+}
+
 /// The rows of a data set to learn from, in its order.
 pub(crate) fn rows(source: &DataSource, limit: Option<u32>) -> Result<Vec<TrainingRow>> {
     let path = source.path();
     let limit = limit.map_or(usize::MAX, |limit| limit as usize);
     let rows: Vec<TrainingRow> = match source {
-        DataSource::Path(_) => {
+        DataSource::Path(_) | DataSource::Benchmark(_) => {
             let rows: Vec<cord_store::TrainingRow> = read_jsonl(&std::fs::read(&path)?, &path)?;
             rows.into_iter()
                 .take(limit)

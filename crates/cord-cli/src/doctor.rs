@@ -154,7 +154,7 @@ fn look_at(recipe: &Recipe, found: &mut Diagnosis<'_>) {
     let needs = recipe.needs();
     let mut problems: BTreeMap<String, Vec<Problem>> = BTreeMap::new();
     for (label, source) in &needs.datasets {
-        match look_at_data(source) {
+        match look_at_data(source, &datasets::data_folder(&recipe.run)) {
             Ok((text, those)) => {
                 problems.insert(label.clone(), those);
                 found.add(State::Ok, format!("data set {label}"), text);
@@ -239,11 +239,14 @@ fn reads_logprobs(scorer: &Scorer) -> bool {
 }
 
 /// What is in a data set, and its problems.
-fn look_at_data(source: &DataSource) -> Result<(String, Vec<Problem>)> {
-    let digest = datasets::digest(source)?;
-    match datasets::problems(source, None) {
+fn look_at_data(source: &DataSource, data: &Path) -> Result<(String, Vec<Problem>)> {
+    let digest = datasets::digest(source, data)?;
+    match datasets::problems(source, None, data) {
         Ok(problems) => Ok((format!("{} problems, {}", problems.len(), digest.short()), problems)),
-        Err(_) => Ok((format!("{} rows, {}", datasets::rows(source, None)?.len(), digest.short()), Vec::new())),
+        Err(error) => match datasets::rows(source, None) {
+            Ok(rows) => Ok((format!("{} rows, {}", rows.len(), digest.short()), Vec::new())),
+            Err(_) => Err(error),
+        },
     }
 }
 

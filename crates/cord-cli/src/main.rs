@@ -3,6 +3,8 @@
 mod accounts;
 mod datasets;
 mod doctor;
+mod eval;
+mod judge;
 mod machine;
 mod meter;
 mod models;
@@ -60,6 +62,8 @@ enum Verb {
     Plan(RecipeArgs),
     /// Make the table of a recipe whose stages are done, without running anything.
     Table(RecipeArgs),
+    Eval(eval::EvalArgs),
+    Judge(judge::JudgeArgs),
     /// Look for what stands in the way of a run: device, disk, data sets, models, servers, and whether it all fits.
     ///
     /// Every model that the recipe uses is opened, every endpoint probed and timed. Without a recipe only the machine is looked at.
@@ -182,6 +186,8 @@ fn act(verb: &Verb) -> Result<ExitCode> {
             print(&plan::whereabouts(&plan, &store)?);
             Ok(ExitCode::SUCCESS)
         }
+        Verb::Eval(args) => eval::act(args),
+        Verb::Judge(args) => judge::act(args),
         Verb::Doctor(args) => {
             let recipe = args.recipe.as_ref().map(|path| run::read_recipe(path, &args.overrides)).transpose()?;
             let mut tell = |line: String| {

@@ -50,7 +50,7 @@ fn plan_with(recipe: &Recipe, identity: &dyn Fn(&str, &ModelSource) -> Result<Di
         known.models.insert(label.clone(), identity(label, source)?);
     }
     for (label, source) in &needs.datasets {
-        known.datasets.insert(label.clone(), datasets::digest(source)?);
+        known.datasets.insert(label.clone(), datasets::digest(source, &datasets::data_folder(&recipe.run))?);
     }
     Ok(recipe.plan(&known)?)
 }
@@ -233,7 +233,7 @@ fn make(
     Ok(match &stage.settings {
         StageSettings::Problems(settings) => {
             let shown = bar(1, "set");
-            let summary = stages::problems(writer, settings)?;
+            let summary = stages::problems(bench, writer, settings)?;
             let message = format!("{} problems", summary["problems"]);
             (summary, message, shown)
         }
@@ -270,8 +270,7 @@ fn make(
             (summary, message, shown)
         }
         StageSettings::Eval(settings) => {
-            let total = input.map_or(Ok(0), count)? * u64::from(settings.samples);
-            let shown = bar(total, "samples");
+            let shown = bar(0, "samples");
             let (summary, failures) = stages::evaluate(bench, writer, stage, settings, &shown)?;
             let tally = &summary["tally"];
             let message = format!("{} of {} samples right, {}", tally["correct"], tally["samples"], failed(&failures));

@@ -1,7 +1,7 @@
 //! What each kind of stage does: inputs from finished folders, outputs to a writer.
 
 use std::collections::BTreeSet;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
@@ -9,22 +9,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use cord_core::{Digest, LanguageModel, Message, Opening, Outcome, Problem, Seed, Trajectory, Usage};
-use cord_eval::{PromptTemplate as EvalPrompt, Sample, SampleState};
+use cord_core::{Digest, LanguageModel, Message, Outcome, Problem, Seed, Trajectory, Usage};
 use cord_generate::{
     Deadline, Drive, Generator, Interrupted, Observer, Policy, PromptTemplate, ScorerSettings, SearchResult, Solved,
     Teacher, drive_adaptively,
 };
 use cord_lm::{Dtype, LoraConfig, save, save_adapter};
-use cord_math::{DEFAULT_FUEL, Doubt, Start, Verdict, verify};
+use cord_math::{DEFAULT_FUEL, Start, verify};
 use cord_recipe::{
     EvalStage, EvaluatedModel, GenerateStage, Keep, ModelSource, ProblemSettings, RunSettings, StageKind, StageSpec,
     TooLong, TrainData, TrainLength, TrainStage,
 };
-use cord_store::{
-    Journal, Journaled, SampleRow, StageFolder, StageWriter, Store, samples_to_parquet, to_jsonl,
-    trajectories_from_parquet,
-};
+use cord_store::{Journal, Journaled, StageFolder, StageWriter, Store, to_jsonl, trajectories_from_parquet};
 use cord_train::{
     AdamWConfig, Data, Example, LengthPolicy, RunLength, Schedule, ScheduleKind, TrainSettings, Validation, audit,
     memory, train,
@@ -34,6 +30,7 @@ use serde_json::json;
 
 use crate::accounts::Accounts;
 use crate::datasets::{self, RowText};
+use crate::eval;
 use crate::meter::{Stopwatch, WallClock};
 use crate::models::{Models, folder};
 use crate::outcomes::Outcomes;
@@ -105,8 +102,15 @@ impl Bench<'_> {
 }
 
 /// Gathers problems.
-pub(crate) fn problems(writer: &mut StageWriter, settings: &ProblemSettings) -> Result<serde_json::Value> {
-    let problems = datasets::problems(&settings.source, settings.limit)?;
+pub(crate) fn problems(
+    context: &Bench<'_>,
+    writer: &mut StageWriter,
+    settings: &ProblemSettings,
+) -> Result<serde_json::Value> {
+    let problems = datasets::problems(&settings.source, settings.limit, &datasets::data_folder(context.run))?;
+    if let Some(benchmark) = datasets::benchmark(&settings.source)? {
+        writer.write_json(eval::BENCHMARK, &benchmark)?;
+    }
     let path = writer.path().join("problems.jsonl");
     writer.write_bytes("problems.jsonl", &to_jsonl(&problems, &path)?)?;
     Ok(json!({"problems": problems.len()}))
@@ -464,7 +468,10 @@ pub(crate) fn evaluate(
     settings: &EvalStage,
     progress: &StageProgress,
 ) -> Result<(serde_json::Value, Vec<Failure>)> {
-    let problems = context.problems(stage.input(StageKind::Problems).expect("a benchmark has problems"))?;
+    let input =
+        context.input(StageKind::Problems, stage.input(StageKind::Problems).expect("a benchmark has problems"))?;
+    let problems = context.problems(input.key())?;
+    let benchmark = eval::benchmark(&input, settings)?;
     let journal = Arc::new(Journal::open(&writer.journal_path())?);
     let (source, name, trained) = match &settings.model {
         EvaluatedModel::Given(model) => (model.source.clone(), model.name.clone(), false),
@@ -475,14 +482,8 @@ pub(crate) fn evaluate(
         }
     };
     let model = journaled(context.models.open(&source, &name)?.model(), &journal);
-    let eval = cord_eval::EvalSettings {
-        samples: NonZeroU32::new(settings.samples).context("a recipe's samples are above 0")?,
-        sampling: settings.sampling,
-        max_tokens: NonZeroU32::new(settings.max_tokens).context("a recipe's tokens are above 0")?,
-        opening: Opening::Think,
-        prompt: EvalPrompt::new(None, settings.prompt.clone())?,
-        fuel: DEFAULT_FUEL,
-    };
+    let eval = eval::settings(settings, &benchmark);
+    progress.of(problems.len() as u64 * u64::from(eval.samples.get()));
     let seed = Seed::root(stage.seed.expect("evaluation draws"));
     let begun = Instant::now();
     let observe = |p: cord_eval::Progress| {
@@ -491,54 +492,11 @@ pub(crate) fn evaluate(
         progress.at(p.ended, format!("{share:.1} % right, {rate:.0} tokens/s"));
     };
     let in_flight = context.requests([&source].into_iter());
-    let evaluation = cord_eval::evaluate(model.as_ref(), &problems, &eval, seed, in_flight, &observe);
+    let evaluation =
+        cord_eval::evaluate(model.as_ref(), &problems, &eval, seed, in_flight, context.interrupted, &observe);
     let outcomes = futures::executor::block_on(evaluation)?;
     if trained {
         context.models.close(&folder(&source)?);
     }
-    let tally: cord_eval::Tally = outcomes.iter().collect();
-    let (mut rows, mut failures) = (Vec::new(), Vec::new());
-    for outcome in outcomes {
-        match outcome {
-            Outcome::Done(sample) => rows.push(sample_row(sample)),
-            Outcome::Failed { id, reason } => failures.push((id, reason)),
-        }
-    }
-    writer.write_bytes("samples.parquet", &samples_to_parquet(&rows)?)?;
-    Ok((json!({"tally": tally, "failed": failures}), failures))
-}
-
-fn sample_row(sample: Sample) -> SampleRow {
-    let (verdict, reason) = match sample.state() {
-        SampleState::Correct => ("correct", None),
-        SampleState::Incorrect => ("incorrect", None),
-        SampleState::Truncated => ("truncated", None),
-        SampleState::UnclosedThink => ("unclosed-think", None),
-        SampleState::Unparsed => ("unparsed", doubt(&sample.verdict)),
-        SampleState::OutOfFuel => ("out-of-fuel", None),
-    };
-    SampleRow {
-        correct: sample.state() == SampleState::Correct,
-        problem: sample.problem,
-        sample: sample.sample,
-        response: sample.response,
-        finish: sample.finish,
-        verdict: verdict.to_owned(),
-        reason,
-        extracted: sample.extracted,
-        usage: sample.usage,
-    }
-}
-
-fn doubt(verdict: &Verdict) -> Option<String> {
-    match verdict {
-        Verdict::Unparsed { why } => Some(doubt_text(*why)),
-        _ => None,
-    }
-}
-
-fn doubt_text(doubt: Doubt) -> String {
-    serde_json::to_value(doubt)
-        .ok()
-        .map_or_else(String::new, |v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
+    eval::write(writer, &benchmark, &problems, outcomes, settings.opening, seed)
 }

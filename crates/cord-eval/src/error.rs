@@ -9,6 +9,14 @@ pub enum EvalError {
         /// The ids, sorted.
         ids: Vec<String>,
     },
+    /// The evaluation was told to stop.
+    #[error("stopped after {ended} of {total} samples; run the same command again to go on from there")]
+    Interrupted {
+        /// Samples that ended.
+        ended: u64,
+        /// Samples that were asked for.
+        total: u64,
+    },
 }
 
 /// Why a prompt template was refused.
@@ -21,7 +29,10 @@ pub enum PromptError {
         given: String,
     },
     /// Braces with a name that nothing fills.
-    #[error("expected no placeholder but `{{question}}` in the prompt, got {}", listed(names))]
+    #[error(
+        "expected no placeholder but `{{question}}`, `{{context}}` and `{{options}}` in the prompt, got {}",
+        listed(names)
+    )]
     UnknownPlaceholders {
         /// The placeholders with their braces, in order.
         names: Vec<String>,

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cord_core::{BoxFuture, GenerateRequest, LanguageModel, Opening, Outcome, Problem, Sampling, Seed};
-use cord_math::{Extraction, Start, extract, verify};
+use cord_math::Start;
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 
 use crate::error::EvalError;
 use crate::prompt::PromptTemplate;
 use crate::sample::Sample;
+use crate::verifier::{Extractor, Verifier};
 
 /// What decides an evaluation's numbers, beside model, problems and seed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +28,10 @@ pub struct EvalSettings {
     pub opening: Opening,
     /// How a problem is asked.
     pub prompt: PromptTemplate,
+    /// Where an answer is looked for.
+    pub extractor: Extractor,
+    /// When an answer is right.
+    pub verifier: Verifier,
     /// Fuel for each verdict; see [`cord_math::DEFAULT_FUEL`].
     pub fuel: u64,
 }
@@ -54,13 +60,15 @@ pub fn sample_seed(seed: Seed, problem: &str, sample: u32) -> Seed {
 ///
 /// Outcomes come sorted by (problem id, sample), however they were scheduled. A failed sample is an
 /// [`Outcome::Failed`] under its problem's id, with the sample's number in its reason; the others go on.
-/// `observe` is called after each sample.
+/// `observe` is called after each sample. Once `stop` is set no sample is begun, those in flight are waited for, and the
+/// evaluation ends as [`EvalError::Interrupted`]: with a journaled model nothing is lost.
 pub async fn evaluate(
     model: &dyn LanguageModel,
     problems: &[Problem],
     settings: &EvalSettings,
     seed: Seed,
     concurrency: NonZeroUsize,
+    stop: &AtomicBool,
     observe: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<Vec<Outcome<Sample>>, EvalError> {
     let sorted = sorted_by_id(problems)?;
@@ -73,7 +81,8 @@ pub async fn evaluate(
     });
     let mut progress = Progress { total: sorted.len() as u64 * u64::from(samples), ..Progress::default() };
     let mut ended = BTreeMap::new();
-    let mut stream = futures::stream::iter(jobs).buffer_unordered(concurrency.get());
+    let begun = jobs.take_while(|_| !stop.load(Ordering::Relaxed));
+    let mut stream = futures::stream::iter(begun).buffer_unordered(concurrency.get());
     while let Some((key, outcome)) = stream.next().await {
         progress.ended += 1;
         match &outcome {
@@ -85,6 +94,9 @@ pub async fn evaluate(
         }
         ended.insert(key, outcome);
         observe(progress);
+    }
+    if progress.ended < progress.total {
+        return Err(EvalError::Interrupted { ended: progress.ended, total: progress.total });
     }
     Ok(ended.into_values().collect())
 }
@@ -106,7 +118,7 @@ async fn draw(
     sample: u32,
 ) -> Outcome<Sample> {
     let request = GenerateRequest {
-        prompt: settings.prompt.render(&problem.question, settings.opening),
+        prompt: settings.prompt.render(problem, settings.opening),
         stop: Vec::new(),
         max_tokens: settings.max_tokens.get(),
         sampling: settings.sampling,
@@ -122,14 +134,13 @@ async fn draw(
         Opening::Think => Start::Thinking,
         Opening::Plain => Start::Plain,
     };
+    let assessment = settings.verifier.assess(problem, &generation.text, start, settings.extractor, settings.fuel);
     Outcome::Done(Sample {
         problem: problem.id.clone(),
         sample,
-        verdict: verify(&problem.answer, &generation.text, start, settings.fuel),
-        extracted: match extract(&generation.text, start) {
-            Extraction::Boxed(answer) => Some(answer),
-            Extraction::UnclosedThink | Extraction::UnclosedBox | Extraction::Missing => None,
-        },
+        verdict: assessment.verdict,
+        extracted: assessment.extracted,
+        marks: assessment.marks,
         response: generation.text,
         finish: generation.finish,
         usage: generation.usage,

@@ -1,5 +1,7 @@
 //! One response to one problem.
 
+use std::collections::BTreeMap;
+
 use cord_core::{Finish, ProblemId, Usage};
 use cord_math::{Doubt, Verdict};
 use serde::{Deserialize, Serialize};
@@ -19,6 +21,9 @@ pub struct Sample {
     pub verdict: Verdict,
     /// The answer that was pulled out of it, where there is one.
     pub extracted: Option<String>,
+    /// Further measures by name, each in `[0, 1]`; see [`crate::Verifier`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub marks: BTreeMap<String, f64>,
     /// What it cost.
     pub usage: Usage,
 }

@@ -57,6 +57,11 @@ impl Scores {
         self.0.values().map(Vec::len).sum()
     }
 
+    /// The least number of values that a problem has; 0 where there is no problem.
+    pub fn fewest(&self) -> u32 {
+        self.0.values().map(|values| values.len() as u32).min().unwrap_or(0)
+    }
+
     /// The mean value of each problem.
     pub(crate) fn means(&self) -> BTreeMap<&str, f64> {
         self.0.iter().map(|(id, values)| (id.as_str(), values.iter().sum::<f64>() / values.len() as f64)).collect()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::pin::Pin;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use cord_core::{
@@ -12,8 +12,8 @@ use cord_core::{
     Outcome, Problem, Sampling, ScoreRequest, Seed, TokenLogprob, Trajectory, TrajectoryEnd, Usage,
 };
 use cord_eval::{
-    EvalError, EvalSettings, Progress, PromptTemplate, Sample, SampleState, Scores, Tally, TrajectoryMeasures,
-    evaluate, judge_trajectory, sample_seed,
+    EvalError, EvalSettings, Extractor, Progress, PromptTemplate, Sample, SampleState, Scores, Tally,
+    TrajectoryMeasures, Verifier, evaluate, judge_trajectory, sample_seed,
 };
 use cord_math::DEFAULT_FUEL;
 use futures::executor::block_on;
@@ -106,6 +106,8 @@ fn settings(samples: u32) -> EvalSettings {
         max_tokens: NonZeroU32::new(16).unwrap(),
         opening: Opening::Think,
         prompt: PromptTemplate::bare(),
+        extractor: Extractor::default(),
+        verifier: Verifier::default(),
         fuel: DEFAULT_FUEL,
     }
 }
@@ -118,7 +120,16 @@ fn run(model: &Scripted, problems: &[Problem], samples: u32, concurrency: usize)
         *last = progress;
     };
     let limit = NonZeroUsize::new(concurrency).unwrap();
-    let outcomes = block_on(evaluate(model, problems, &settings(samples), Seed::root(17), limit, &observe)).unwrap();
+    let outcomes = block_on(evaluate(
+        model,
+        problems,
+        &settings(samples),
+        Seed::root(17),
+        limit,
+        &AtomicBool::new(false),
+        &observe,
+    ))
+    .unwrap();
     let last = *last.lock().unwrap();
     (outcomes, last)
 }
@@ -193,7 +204,15 @@ fn a_sample_seed_depends_on_its_name_alone() {
 fn all_duplicate_ids_are_reported() {
     let problems = ["right", "wrong", "right", "right", "wrong"].map(problem);
     let limit = NonZeroUsize::MIN;
-    let error = block_on(evaluate(&Scripted::new(), &problems, &settings(1), Seed::root(1), limit, &|_| ()));
+    let error = block_on(evaluate(
+        &Scripted::new(),
+        &problems,
+        &settings(1),
+        Seed::root(1),
+        limit,
+        &AtomicBool::new(false),
+        &|_| (),
+    ));
     let error = error.unwrap_err();
     assert_eq!(error, EvalError::DuplicateProblems { ids: vec!["p-right".into(), "p-wrong".into()] });
     assert_eq!(error.to_string(), "expected each problem id once, got more than one of `p-right`, `p-wrong`");

@@ -74,6 +74,13 @@ pub(crate) fn equal_within(
         let rest = read(rest, 0, comparer.fuel)?;
         return Ok(comparer.same(&golds[0], &rest, 0)?.map(|_| Ground::Convention));
     }
+    if let Some(rest) = without_choice(&gold) {
+        let rest = read(rest, 0, comparer.fuel)?;
+        return Ok(comparer.same(&rest, &givens[0], 0)?.map(|_| Ground::Convention));
+    }
+    if let Some(ground) = congruent(&gold, &given, &mut comparer)? {
+        return Ok(Some(ground));
+    }
     // `5 m` may be a product; beside a length it is one too.
     if let Some(unit) = lettered_unit(&given, comparer.fuel)?
         && golds.iter().any(has_unit)
@@ -95,12 +102,20 @@ fn by_form(gold: &[Token], given: &[Token]) -> Decision {
         && expected.rest.is_empty()
         && let Some(found) = choice(given)
     {
-        // The small letter of `(b)` is a choice, a bare one may be a variable.
+        // Beside a marked choice a bare letter is one too, large or small; two bare ones may be variables.
         let same = expected.letter == found.letter
-            || (expected.marked && found.marked && expected.letter.eq_ignore_ascii_case(&found.letter));
+            || ((expected.marked || found.marked) && expected.letter.eq_ignore_ascii_case(&found.letter));
         if same || found.rest.is_empty() || found.marked {
             return decided(same.then_some(Ground::Convention));
         }
+    }
+    // The letter alone, where the key has the option's text too.
+    if let (Some(expected), Some(found)) = (choice(gold), choice(given))
+        && expected.marked
+        && found.rest.is_empty()
+        && expected.letter.eq_ignore_ascii_case(&found.letter)
+    {
+        return Decision::Equal(Ground::Convention);
     }
     if let (Some(expected), Some(found)) = (words::time(gold), words::time(given)) {
         let day = 12 * 3600;
@@ -141,6 +156,47 @@ fn by_form(gold: &[Token], given: &[Token]) -> Decision {
     }
 }
 
+/// `x \equiv 7 \pmod{10}` against `7`, or against itself spelled otherwise.
+fn congruent(gold: &[Token], given: &[Token], comparer: &mut Comparer<'_>) -> Result<Option<Ground>, OutOfFuel> {
+    let (expected, found) = (residue(gold), residue(given));
+    let (modulus, other) = match (expected, found) {
+        (None, None) => return Ok(None),
+        (Some((_, a)), Some((_, b))) => (Some(a), Some(b)),
+        (Some((_, modulus)), None) | (None, Some((_, modulus))) => (Some(modulus), None),
+    };
+    let (a, b) = (expected.map_or(gold, |(value, _)| value), found.map_or(given, |(value, _)| value));
+    if let (Some(modulus), Some(other)) = (modulus, other) {
+        let (modulus, other) = (read(modulus, 0, comparer.fuel)?, read(other, 0, comparer.fuel)?);
+        if comparer.same(&modulus, &other, 0)?.is_none() {
+            return Ok(None);
+        }
+    }
+    let (a, b) = (read(a, 0, comparer.fuel)?, read(b, 0, comparer.fuel)?);
+    Ok(comparer.same(&a, &b, 0)?.map(|_| Ground::Convention))
+}
+
+/// The residue and the modulus of a congruence, without the variable that is congruent.
+fn residue(tokens: &[Token]) -> Option<(&[Token], &[Token])> {
+    let is_mod = |token: &Token| {
+        matches!(token, Token::Command(name) if matches!(name.as_str(), "pmod" | "bmod" | "mod" | "pod"))
+            || token.is_word("mod")
+    };
+    let at = tokens.iter().position(is_mod)?;
+    let (mut before, mut modulus) = (&tokens[..at], &tokens[at + 1..]);
+    if let ([rest @ .., Token::Char('(')], [inner @ .., Token::Char(')')]) = (before, modulus) {
+        (before, modulus) = (rest, inner);
+    }
+    let modulus = match modulus {
+        [Token::Open, inner @ .., Token::Close] => inner,
+        other => other,
+    };
+    let value = match before.iter().rposition(|token| token.is_command("equiv")) {
+        Some(sign) => &before[sign + 1..],
+        None => before,
+    };
+    (!value.is_empty() && !modulus.is_empty()).then_some((value, modulus))
+}
+
 fn has_unit(value: &Value) -> bool {
     matches!(value, Value::Quantity(quantity) if matches!(quantity.measure, Measure::Unit(_)))
 }
@@ -165,6 +221,15 @@ fn readings(tokens: &[Token], fuel: &mut Fuel) -> Result<Vec<Value>, OutOfFuel> 
     let mut readings = vec![read(tokens, 0, fuel)?];
     if let Some(grouped) = with_thousands(tokens) {
         readings.push(read(&grouped, 0, fuel)?);
+    }
+    // Plain text writes a set as `{1, 2}`, where LaTeX sees a group.
+    if let [Token::Open, inner @ .., Token::Close] = tokens
+        && inner.iter().any(|token| matches!(token, Token::Comma { .. }))
+    {
+        let brace = |name: &str| Token::Command(name.to_owned());
+        let set: Vec<Token> =
+            std::iter::once(brace("{")).chain(inner.iter().cloned()).chain(std::iter::once(brace("}"))).collect();
+        readings.push(read(&set, 0, fuel)?);
     }
     Ok(readings)
 }

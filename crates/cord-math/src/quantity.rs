@@ -1,9 +1,12 @@
 //! From tokens to a number with what measures it: units, currencies, percent, words.
 
+use num_traits::Zero;
+
 use crate::expression::{Expression, Function};
 use crate::formula::{Branch, MAX_DEPTH, parse};
 use crate::fuel::{Fuel, OutOfFuel};
 use crate::numeral::in_base;
+use crate::rational::{Rational, decimal};
 use crate::reading::{closes, opens};
 use crate::token::Token;
 use crate::unit;
@@ -28,6 +31,39 @@ pub(crate) fn worded(words: &[String], fuel: &mut Fuel) -> Result<Option<Quantit
         }
     }
     Ok(None)
+}
+
+/// A number in several units of one kind, the larger before the smaller: `1 hour 30 minutes`, `5 ft and 6 in`.
+pub(crate) fn compound(tokens: &[Token], fuel: &mut Fuel) -> Result<Option<Quantity>, OutOfFuel> {
+    let (mut sum, mut last): (Rational, Option<unit::Unit>) = (Rational::zero(), None);
+    let (mut rest, mut parts) = (tokens, 0);
+    while !rest.is_empty() {
+        if parts > 0
+            && let [joint, after @ ..] = rest
+            && (joint.is_word("and") || matches!(joint, Token::Comma { .. }))
+        {
+            rest = after;
+        }
+        let [Token::Number(digits), name, after @ ..] = rest else { return Ok(None) };
+        let known = match name {
+            Token::Word(word) => unit::is_measure(word),
+            Token::Command(name) => name == "min",
+            _ => false,
+        };
+        let Some(unit) = unit::parse(std::slice::from_ref(name)).filter(|_| known) else { return Ok(None) };
+        if let Some(larger) = &last
+            && (larger.dimensions != unit.dimensions || unit.factor >= larger.factor)
+        {
+            return Ok(None);
+        }
+        let Some(part) = decimal(digits, fuel)? else { return Ok(None) };
+        sum += part * &unit.factor;
+        last = Some(unit);
+        (rest, parts) = (after, parts + 1);
+    }
+    let Some(unit) = last.filter(|_| parts > 1) else { return Ok(None) };
+    let number = Expression::Number(sum / &unit.factor);
+    Ok(Some(Quantity { number, measure: Measure::Unit(unit), decimals: None }))
 }
 
 /// What a number is measured in, from the tokens after it.

@@ -4,7 +4,7 @@
 use crate::expression::Expression;
 use crate::formula::{Branch, MAX_DEPTH, parse};
 use crate::fuel::{Fuel, OutOfFuel};
-use crate::quantity::{quantity, worded};
+use crate::quantity::{compound, quantity, worded};
 use crate::token::Token;
 use crate::value::{Brackets, Comparison, Joint, Value};
 use crate::words;
@@ -20,6 +20,9 @@ pub(crate) fn read(tokens: &[Token], depth: u32, fuel: &mut Fuel) -> Result<Valu
         && let Some(quantity) = worded(&words, fuel)?
     {
         return Ok(Value::Quantity(quantity));
+    }
+    if let Some(sum) = compound(tokens, fuel)? {
+        return Ok(Value::Quantity(sum));
     }
     if let Some((joint, items)) = split_list(tokens) {
         return list(&items, Brackets::None, joint, depth, fuel);

@@ -33,15 +33,17 @@ pub(crate) fn reduce(name: &str) -> Reduced {
         "left" | "right" => Reduced::Delimiter,
         "big" | "Big" | "bigg" | "Bigg" | "bigl" | "bigr" | "Bigl" | "Bigr" | "biggl" | "biggr" | "Biggl" | "Biggr"
         | "displaystyle" | "textstyle" | "scriptstyle" | "limits" | "nolimits" | "middle" | "!" | "(" | ")" | "["
-        | "]" | "" | "bf" | "rm" | "it" | "/" => Reduced::Nothing,
-        "," => Reduced::Thin,
-        ";" | ":" | " " | "quad" | "qquad" | "\n" | "\t" | ">" | "enspace" | "thinspace" | "newline" => Reduced::Space,
+        | "]" | "" | "bf" | "rm" | "it" | "/" | "checkmark" | "blacksquare" | "therefore" => Reduced::Nothing,
+        "," | " " => Reduced::Thin,
+        ";" | ":" | "quad" | "qquad" | "\n" | "\t" | ">" | "enspace" | "thinspace" | "newline" => Reduced::Space,
         "text" | "textbf" | "textit" | "textrm" | "textnormal" | "textsf" | "texttt" | "emph" | "mathrm" | "mbox"
         | "hbox" | "operatorname" | "mathsf" | "mathtt" => Reduced::Text,
         "mathbf" | "mathit" | "mathcal" | "boldsymbol" | "bm" | "pmb" | "boxed" | "fbox" | "underline"
-        | "ensuremath" | "displaylines" | "vec" | "hat" | "bar" | "tilde" => Reduced::Font,
+        | "ensuremath" | "displaylines" | "vec" | "overrightarrow" | "hat" | "bar" | "tilde" => Reduced::Font,
         "begin" | "end" | "mathbb" | "Bbb" => Reduced::Named,
-        "hspace" | "vspace" | "phantom" | "hphantom" | "vphantom" | "label" | "tag" | "color" => Reduced::Measure,
+        "hspace" | "vspace" | "phantom" | "hphantom" | "vphantom" | "label" | "tag" | "color" | "textcolor" => {
+            Reduced::Measure
+        }
         "dfrac" | "tfrac" | "cfrac" | "frac" | "nicefrac" | "sfrac" => command("frac"),
         "binom" | "dbinom" | "tbinom" => command("binom"),
         "times" | "cdot" | "ast" | "bullet" => character('*'),
@@ -80,6 +82,11 @@ pub(crate) fn reduce(name: &str) -> Reduced {
     }
 }
 
+/// A raised digit or sign, as it stands on the line.
+pub(crate) fn raised(symbol: char) -> Option<char> {
+    "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻".chars().position(|c| c == symbol).map(|place| char::from(b"0123456789+-"[place]))
+}
+
 /// The tokens of a symbol outside ASCII.
 pub(crate) fn symbol(symbol: char) -> Option<Vec<Token>> {
     if symbol.is_ascii() {
@@ -98,9 +105,6 @@ pub(crate) fn symbol(symbol: char) -> Option<Vec<Token>> {
             Token::Close,
         ]
     };
-    if let Some(digit) = "⁰¹²³⁴⁵⁶⁷⁸⁹".chars().position(|c| c == symbol) {
-        return Some(vec![Token::Char('^'), Token::Number(digit.to_string())]);
-    }
     if let Some(digit) = "₀₁₂₃₄₅₆₇₈₉".chars().position(|c| c == symbol) {
         return Some(vec![Token::Char('_'), Token::Number(digit.to_string())]);
     }

@@ -6,7 +6,7 @@
 //! different tokens.
 
 use crate::fuel::{Fuel, OutOfFuel};
-use crate::spelling::{Reduced, is_word, named, reduce, symbol};
+use crate::spelling::{Reduced, is_word, named, raised, reduce, symbol};
 use crate::unit;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,14 +62,46 @@ pub(crate) fn tokens(text: &str, fuel: &mut Fuel) -> Result<Vec<Token>, OutOfFue
         text = inner.trim();
     }
     let mut tokens = degrees(unwrap_single(wrap_arguments(&join_marked_thousands(lex(text)))));
-    while matches!(tokens.last(), Some(Token::Char('.' | ':' | ';' | '"' | '\'' | '`') | Token::Comma { .. }))
-        || tokens.last().is_some_and(|last| last.is_command("\\"))
-    {
+    let quoted = matches!(tokens.first(), Some(Token::Char('\'' | '`')));
+    loop {
+        let ends = match tokens.as_slice() {
+            // The derivative `y'` is another variable than `y`; the foot of `6'` and a closing quote are not.
+            [.., Token::Word(letter), Token::Char('\'')] => quoted || letter.chars().count() > 1,
+            [.., Token::Char('.' | ':' | ';' | '"' | '\'' | '`') | Token::Comma { .. }] => true,
+            [.., last] => last.is_command("\\"),
+            [] => false,
+        };
+        if !ends {
+            break;
+        }
         tokens.pop();
     }
-    let skip = tokens.iter().take_while(|t| matches!(t, Token::Char('=' | ':' | '"' | '\'' | '`'))).count();
+    let opens =
+        |token: &Token| matches!(token, Token::Char('=' | ':' | '"' | '\'' | '`')) || token.is_command("approx");
+    let mut skip = tokens.iter().take_while(|token| opens(token)).count();
+    if let [Token::Word(word), Token::Number(_) | Token::Char('-') | Token::Command(_), ..] = &tokens[skip..] {
+        skip += usize::from(matches!(word.to_lowercase().as_str(), "approximately" | "about" | "roughly"));
+    }
     tokens.drain(..skip);
+    outward_brackets(&mut tokens);
     Ok(tokens)
+}
+
+/// `]1,2[` is the open interval `(1,2)` in much of Europe.
+fn outward_brackets(tokens: &mut [Token]) {
+    let [first, inner @ .., last] = tokens else { return };
+    let (left, right) = (first.is_char(']'), last.is_char('['));
+    let bracket = |token: &Token| matches!(token, Token::Char('(' | ')' | '[' | ']'));
+    let separators = inner.iter().filter(|token| matches!(token, Token::Comma { .. } | Token::Char(';'))).count();
+    let plain = !inner.iter().any(bracket) && separators == 1;
+    if plain && (left || first.is_char('[')) && (right || last.is_char(']')) && (left || right) {
+        if left {
+            *first = Token::Char('(');
+        }
+        if right {
+            *last = Token::Char(')');
+        }
+    }
 }
 
 /// What the text says before its spellings are united: a token, a mark, or nothing but space.
@@ -107,7 +139,7 @@ fn lex(text: &str) -> Vec<Lexeme> {
             continue;
         }
         if first == '\\' {
-            let (name, after) = command(&rest[1..]);
+            let (name, after) = glued(command(&rest[1..]), &rest[1..]);
             rest = after;
             match reduce(name) {
                 Reduced::Token(token) => out.push(Lexeme::Token(token)),
@@ -146,6 +178,16 @@ fn lex(text: &str) -> Vec<Lexeme> {
             let letters = rest.find(|c: char| !c.is_alphabetic() || symbol(c).is_some()).unwrap_or(rest.len());
             push_letters(&rest[..letters], texts > 0, &mut out);
             rest = &rest[letters..];
+            continue;
+        }
+        if let Some(sign) = raised(first) {
+            let end = rest.find(|c: char| raised(c).is_none()).unwrap_or(rest.len());
+            let digits: String = rest[..end].chars().filter_map(raised).filter(char::is_ascii_digit).collect();
+            let mut power = vec![Token::Char('^'), Token::Open];
+            power.extend((sign == '-').then_some(Token::Char('-')));
+            power.extend([Token::Number(digits), Token::Close]);
+            out.extend(power.into_iter().map(Lexeme::Token));
+            rest = &rest[end..];
             continue;
         }
         rest = &rest[first.len_utf8()..];
@@ -228,6 +270,19 @@ fn command(text: &str) -> (&str, &str) {
     let letters = text.bytes().take_while(u8::is_ascii_alphabetic).count();
     let length = if letters > 0 { letters } else { text.chars().next().map_or(0, char::len_utf8) };
     text.split_at(length)
+}
+
+/// `\cotx` is no command: a function's name with the variable grown on to it is taken apart.
+fn glued<'a>((name, after): (&'a str, &'a str), text: &'a str) -> (&'a str, &'a str) {
+    const NAMES: [&str; 12] =
+        ["arcsin", "arccos", "arctan", "sin", "cos", "tan", "cot", "sec", "csc", "ln", "log", "pi"];
+    let Some(function) =
+        NAMES.iter().find(|function| name.strip_prefix(**function).is_some_and(|rest| rest.len() == 1))
+    else {
+        return (name, after);
+    };
+    // `\sinh` is a function of its own.
+    if name.ends_with('h') { (name, after) } else { text.split_at(function.len()) }
 }
 
 /// The text of a short argument in braces, or a single letter.

@@ -86,6 +86,11 @@ pub(crate) fn is_known(letters: &str) -> bool {
     letters.len() > 1 && row(letters).is_some()
 }
 
+/// Is a word the name of a measure of length, time, weight, volume or money?
+pub(crate) fn is_measure(word: &str) -> bool {
+    row(word).is_some_and(|row| !row.1.is_empty())
+}
+
 /// A label without its plural, so that `1 apple` and `2 apples` count the same thing.
 pub(crate) fn singular(word: &str) -> String {
     let lower = word.to_lowercase();

@@ -41,10 +41,11 @@ fn read<T: for<'a> Deserialize<'a>>(name: &str) -> T {
 
 #[test]
 fn every_pair_has_its_verdict_and_ground() {
-    let groups: BTreeMap<String, Group> = ["numbers.toml", "formulas.toml", "collections.toml", "prose.toml"]
-        .into_iter()
-        .flat_map(read::<BTreeMap<String, Group>>)
-        .collect();
+    let groups: BTreeMap<String, Group> =
+        ["numbers.toml", "formulas.toml", "collections.toml", "prose.toml", "answers.toml"]
+            .into_iter()
+            .flat_map(read::<BTreeMap<String, Group>>)
+            .collect();
     let (mut equals, mut unequals, mut faults) = (0, 0, Vec::new());
     let mut check = |group: &str, gold: &str, given: &str, expected: Option<Ground>, exactly: bool| {
         let found = equal(gold, given, DEFAULT_FUEL).unwrap();

@@ -15,13 +15,26 @@ pub enum DataSource {
     Dataset(String),
     /// A JSON Lines file.
     Path(PathBuf),
+    /// A benchmark's problems, with how they are asked and judged: `eval/<name>/benchmark.toml`, or a folder that holds
+    /// one.
+    Benchmark(String),
 }
 
 impl DataSource {
-    /// The name under which [`crate::Identities`] holds its digest: the data set's name, or `file:<path>`.
+    /// What it is called: a name, or a path.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Dataset(name) | Self::Benchmark(name) => name.clone(),
+            Self::Path(path) => path.display().to_string(),
+        }
+    }
+
+    /// The name under which [`crate::Identities`] holds its digest: the data set's name, `file:<path>`, or the benchmark's
+    /// folder.
     pub fn label(&self) -> String {
         match self {
             Self::Dataset(name) => name.clone(),
+            Self::Benchmark(name) => folder(name).display().to_string(),
             Self::Path(path) => format!("file:{}", path.display()),
         }
     }
@@ -31,6 +44,7 @@ impl DataSource {
         match self {
             Self::Dataset(name) => Path::new("datasets").join(format!("{name}.toml")),
             Self::Path(path) => path.clone(),
+            Self::Benchmark(name) => folder(name).join("benchmark.toml"),
         }
     }
 
@@ -64,14 +78,42 @@ impl DataSource {
 
     /// Reads a data set's name.
     pub(crate) fn read_name(field: &Field<'_>) -> Option<Self> {
-        let name = field.text_that("a data set's name of letters, digits, `-`, `_`, `.` and `/`", |name| {
-            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-            name.split('/').all(|part| !part.is_empty() && !part.starts_with('.') && part.chars().all(plain))
-        })?;
+        let name = field.text_that("a data set's name of letters, digits, `-`, `_`, `.` and `/`", is_name)?;
         let source = Self::Dataset(name);
         field.must_exist(&source.path());
         Some(source)
     }
+
+    /// Reads a benchmark: by name, as the path of its folder (`./mine`, `/data/mine`), or a data set that no benchmark speaks
+    /// of.
+    pub(crate) fn read_benchmark(field: &Field<'_>) -> Option<Self> {
+        let name = field.text_that("a benchmark's name, or the path of its folder such as `./mine`", |text| {
+            is_path(text) || is_name(text)
+        })?;
+        let benchmark = Self::Benchmark(name.clone());
+        if is_name(&name) && !field.exists(&benchmark.path()) {
+            let dataset = Self::Dataset(name);
+            if field.exists(&dataset.path()) {
+                return Some(dataset);
+            }
+        }
+        field.must_exist(&benchmark.path());
+        Some(benchmark)
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    text.split('/').all(|part| !part.is_empty() && !part.starts_with('.') && part.chars().all(plain))
+}
+
+fn is_path(text: &str) -> bool {
+    text.len() > 2 && (text.starts_with("./") || text.starts_with("../") || Path::new(text).is_absolute())
+}
+
+/// A benchmark's folder.
+fn folder(name: &str) -> PathBuf {
+    if is_path(name) { PathBuf::from(name) } else { Path::new("eval").join(name) }
 }
 
 /// `[problems]`: what trajectories are generated for.

@@ -206,13 +206,16 @@ fn settings(arm: &Arm) -> Vec<StageSettings> {
     }
     if let Some(eval) = &arm.eval {
         for benchmark in &eval.benchmarks {
-            let source = DataSource::benchmark(benchmark);
-            stages.push(StageSettings::Problems(ProblemSettings { source, limit: eval.limit }));
+            stages.push(StageSettings::Problems(ProblemSettings { source: benchmark.clone(), limit: eval.limit }));
             stages.push(StageSettings::Eval(eval_stage(arm, eval, benchmark)));
         }
     }
     stages
 }
+
+/// Samples, and the most tokens, of a data set that no benchmark speaks of.
+const PLAIN_SAMPLES: u32 = 16;
+const PLAIN_TOKENS: u32 = 20_480;
 
 fn model<'a>(arm: &'a Arm, name: &str) -> &'a Model {
     arm.models.get(name).expect("a validated arm names only models that it defines")
@@ -262,17 +265,20 @@ fn train_stage(arm: &Arm, settings: &TrainSettings) -> TrainStage {
     }
 }
 
-fn eval_stage(arm: &Arm, settings: &EvalSettings, benchmark: &str) -> EvalStage {
+fn eval_stage(arm: &Arm, settings: &EvalSettings, benchmark: &DataSource) -> EvalStage {
+    // A plain data set has no settings of its own.
+    let plain = !matches!(benchmark, DataSource::Benchmark(_));
     let given = settings.model.as_ref();
     let evaluated = given.or(arm.train.as_ref().map(|train| &train.student));
     let own = evaluated.map(|name| model(arm, name).sampling).unwrap_or_default();
     EvalStage {
         model: given
             .map_or(EvaluatedModel::Trained, |name| EvaluatedModel::Given(NamedModel::of(name, model(arm, name)))),
-        benchmark: benchmark.to_owned(),
-        samples: settings.samples,
+        benchmark: benchmark.name(),
+        samples: settings.samples.or(plain.then_some(PLAIN_SAMPLES)),
         sampling: settings.sampling.unwrap_or(own),
-        max_tokens: settings.max_tokens,
-        prompt: settings.prompt.clone(),
+        max_tokens: settings.max_tokens.or(plain.then_some(PLAIN_TOKENS)),
+        prompt: if plain { Some(settings.plain_prompt.clone()) } else { settings.prompt.clone() },
+        opening: settings.opening,
     }
 }

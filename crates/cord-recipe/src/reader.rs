@@ -292,9 +292,14 @@ impl<'a> Field<'a> {
         Some(read.collect())
     }
 
+    /// Does a path lead to something?
+    pub(crate) fn exists(&self, path: &Path) -> bool {
+        (self.reading.exists)(path)
+    }
+
     /// Notes a path that does not exist.
     pub(crate) fn must_exist(&self, path: &Path) {
-        if !(self.reading.exists)(path) {
+        if !self.exists(path) {
             let kind = FaultKind::MissingFile { key: self.path.to_string(), path: path.display().to_string() };
             self.fault(kind);
         }

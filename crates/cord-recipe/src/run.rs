@@ -30,6 +30,8 @@ pub struct RunSettings {
     pub threads: Option<u32>,
     /// The object store that finished shards are pushed to and pulled from: `s3://bucket/folder`, `file:///folder`.
     pub remote: Option<String>,
+    /// The folder that data sets' files are read from; see `CORD_DATA`.
+    pub data: Option<PathBuf>,
     /// What models cost, by their names in the recipe.
     pub prices: BTreeMap<String, Price>,
 }
@@ -83,6 +85,7 @@ impl Default for RunSettings {
             out: PathBuf::from("runs"),
             threads: None,
             remote: None,
+            data: None,
             prices: BTreeMap::new(),
         }
     }
@@ -107,6 +110,7 @@ impl RunSettings {
             remote: fields.optional("remote", |field| {
                 field.text_that("`s3://<bucket>/<folder>` or `file:///<folder>`", |text| text.contains("://"))
             }),
+            data: fields.optional("data", |field| field.name().map(PathBuf::from)),
             prices: fields.or("prices", BTreeMap::new(), |field| {
                 field.each(|name, field| {
                     if !models.iter().any(|model| model == name) {

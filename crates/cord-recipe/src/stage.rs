@@ -1,9 +1,9 @@
 //! One stage of a plan: what to do, to what, under which key.
 
-use cord_core::{Digest, Sampling};
+use cord_core::{Digest, Opening, Sampling};
 use serde::Serialize;
 
-use crate::datasets::{DataSource, ProblemSettings};
+use crate::datasets::ProblemSettings;
 use crate::generate::{Adaptive, Budget, Keep, Segmenter};
 use crate::model::{Model, ModelSource};
 use crate::scorer::Scorer;
@@ -216,14 +216,16 @@ pub struct EvalStage {
     pub model: EvaluatedModel,
     /// The benchmark's name.
     pub benchmark: String,
-    /// Samples for each problem.
-    pub samples: u32,
+    /// Samples for each problem; the benchmark's own number where absent.
+    pub samples: Option<u32>,
     /// How to draw.
     pub sampling: Sampling,
-    /// The most tokens of a response.
-    pub max_tokens: u32,
-    /// The user's message, with `{question}` in place of the problem.
-    pub prompt: String,
+    /// The most tokens of a response; the benchmark's own where absent.
+    pub max_tokens: Option<u32>,
+    /// The user's message, with `{question}` in place of the problem; the benchmark's own where absent.
+    pub prompt: Option<String>,
+    /// Whether responses begin inside a reasoning block.
+    pub opening: Opening,
 }
 
 /// What the table's stage does.
@@ -269,12 +271,5 @@ pub struct BenchmarkStage {
 impl NamedModel {
     pub(crate) fn of(name: &str, model: &Model) -> Self {
         Self { name: name.to_owned(), source: model.source.clone() }
-    }
-}
-
-impl DataSource {
-    /// A benchmark's source.
-    pub(crate) fn benchmark(name: &str) -> Self {
-        Self::Dataset(name.to_owned())
     }
 }

@@ -73,8 +73,8 @@ fn a_plan_lists_each_stage_once_after_its_inputs() {
         .collect();
     insta::assert_snapshot!(lines.join("\n"), @r"
     problems of mini/train: [] for cord, curation, best-single
-    problems of mini/test: [] for cord, curation, best-single, teacher, base
-    problems of mini/hard: [] for cord, curation, best-single, teacher, base
+    problems of eval/mini/test: [] for cord, curation, best-single, teacher, base
+    problems of eval/mini/hard: [] for cord, curation, best-single, teacher, base
     generate cord, seed 17: [problems] for cord
     generate curation, seed 17: [problems] for curation
     generate best-single, seed 17: [problems] for best-single
@@ -224,7 +224,7 @@ fn missing_identities_are_named_together() {
     let recipe = read(TEACHERS, &[]);
     let error = recipe.plan(&Identities::default()).unwrap_err();
     assert!(matches!(error, RecipeError::Identities { .. }));
-    insta::assert_snapshot!(error, @"expected the digests of `data set mini/corpus-adder`, `data set mini/corpus-closer`, `data set mini/dev`, got none");
+    insta::assert_snapshot!(error, @"expected the digests of `data set eval/mini/dev`, `data set mini/corpus-adder`, `data set mini/corpus-closer`, got none");
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn keys_stay_what_they_were() {
     // A change here makes every finished stage of every user be made again. It needs a line in the changelog.
     let plan = plan(MINI, &[]);
     let first = |kind| plan.of_kind(kind).next().unwrap().key.short();
-    insta::assert_snapshot!([Problems, Generate, Train, Eval, Table].map(first).join(" "), @"8b1ec4c9cf79 f0589ef17268 291896787def 04c203e766b1 315e1d88ff21");
+    insta::assert_snapshot!([Problems, Generate, Train, Eval, Table].map(first).join(" "), @"8b1ec4c9cf79 f0589ef17268 291896787def 8ee8d4b36dca 28feec3196e7");
 }
 
 proptest! {

@@ -47,7 +47,7 @@ fn arms_are_resolved() {
     assert_eq!((train.optimiser.learning_rate, train.optimiser.schedule), (5e-4, Schedule::Cosine));
     assert_eq!(train.data, TrainData::Generated);
     assert_eq!(train.prompt, "{question}", "the generator's prompt is the student's");
-    assert_eq!(cord.eval.as_ref().unwrap().prompt, "{question}");
+    assert_eq!(cord.eval.as_ref().unwrap().plain_prompt, "{question}");
     assert_eq!(cord.problems.as_ref().unwrap().source, DataSource::Dataset("mini/train".into()));
     assert_eq!(cord.models["multiplier"].sampling, Sampling { temperature: 0.7, ..Sampling::default() });
     assert_eq!(recipe.seeds, [17, 18]);
@@ -65,7 +65,7 @@ fn a_recipe_without_arms_is_its_own_arm() {
     let recipe = read(text, &[]).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(recipe.arms.len(), 1);
     assert_eq!(recipe.arms[0].name, "one");
-    assert_eq!(recipe.arms[0].eval.as_ref().unwrap().prompt, default_prompt());
+    assert_eq!(recipe.arms[0].eval.as_ref().unwrap().plain_prompt, default_prompt());
     let columns: Vec<String> = recipe.table.columns.iter().map(ToString::to_string).collect();
     assert_eq!(columns, ["eval.b", "seconds"]);
 }
@@ -94,9 +94,9 @@ fn overrides_reach_where_they_point() {
     let epochs = mini(&["train.epochs=3"]);
     assert_eq!(epochs.arm("cord").unwrap().train.as_ref().unwrap().length, TrainLength::Epochs(3));
     let prompt = mini(&["generate.prompt=Solve: {question}"]);
-    assert_eq!(prompt.arm("cord").unwrap().eval.as_ref().unwrap().prompt, "Solve: {question}");
+    assert_eq!(prompt.arm("cord").unwrap().eval.as_ref().unwrap().plain_prompt, "Solve: {question}");
     let twice = mini(&["eval.samples=2", "eval.samples=3"]);
-    assert_eq!(twice.arm("base").unwrap().eval.as_ref().unwrap().samples, 3, "the last one counts");
+    assert_eq!(twice.arm("base").unwrap().eval.as_ref().unwrap().samples, Some(3), "the last one counts");
     let sampling = mini(&["models.closer.sampling.temperature=0"]);
     let expected = Sampling { temperature: 0.0, ..Sampling::default() };
     assert_eq!(sampling.arm("cord").unwrap().models["closer"].sampling, expected);

@@ -160,6 +160,10 @@ impl Rows {
         Ok(column)
     }
 
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.columns.column_by_name(name).is_some()
+    }
+
     fn required<T>(&self, name: &str, values: impl Iterator<Item = Option<T>>) -> Result<Vec<T>, StoreError> {
         let missing = |row: usize| StoreError::Table {
             table: self.table,

@@ -18,6 +18,14 @@ pub enum StoreError {
         /// What the system said.
         source: io::Error,
     },
+    /// Someone else's file holds rows that can't be read.
+    #[error("`{path}`: {}", faults.join("; "), path = path.display())]
+    Records {
+        /// The file.
+        path: PathBuf,
+        /// The faults, each with its line or row where it has one.
+        faults: Vec<String>,
+    },
     /// A name can't be a folder or file of the store.
     #[error("expected {what} of letters, digits, `-`, `_` and `.` that does not open with `.`, got `{given}`")]
     Name {

@@ -1,10 +1,12 @@
 //! `samples.parquet`: what a model answered to a benchmark's problems.
 
+use std::collections::BTreeMap;
+
 use cord_core::{Finish, ProblemId, Usage};
 use serde::{Deserialize, Serialize};
 
 use crate::StoreError;
-use crate::columns::{Columns, Rows, sorted};
+use crate::columns::{Columns, Rows, finite, sorted};
 
 const TABLE: &str = "samples";
 
@@ -27,6 +29,9 @@ pub struct SampleRow {
     pub extracted: Option<String>,
     /// Does it count as correct?
     pub correct: bool,
+    /// The verifier's further measures by name, each in `[0, 1]`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub marks: BTreeMap<String, f64>,
     /// What it cost.
     pub usage: Usage,
 }
@@ -34,7 +39,7 @@ pub struct SampleRow {
 /// Writes samples, sorted by problem and sample.
 ///
 /// Columns: the fields of [`SampleRow`] by name, with `delimiter` beside `finish` (null unless that is
-/// `delimiter`) and the usage as `prompt_tokens`, `generated_tokens` and `scored_tokens`.
+/// `delimiter`), the marks as one JSON object (null where there are none; the column is absent where no row has any), and the usage as `prompt_tokens`, `generated_tokens` and `scored_tokens`.
 pub fn samples_to_parquet(rows: &[SampleRow]) -> Result<Vec<u8>, StoreError> {
     let rows = sorted(TABLE, rows, |row| (row.problem.as_str(), row.sample))?;
     let mut columns = Columns::default();
@@ -46,6 +51,15 @@ pub fn samples_to_parquet(rows: &[SampleRow]) -> Result<Vec<u8>, StoreError> {
     columns.optional_text("reason", rows.iter().map(|row| row.reason.as_deref()));
     columns.optional_text("extracted", rows.iter().map(|row| row.extracted.as_deref()));
     columns.flag("correct", rows.iter().map(|row| row.correct));
+    if rows.iter().any(|row| !row.marks.is_empty()) {
+        let mut written = Vec::new();
+        for row in &rows {
+            let place = format!("problem `{}`, sample {}", row.problem, row.sample);
+            row.marks.values().try_for_each(|value| finite(TABLE, &place, Some(*value)))?;
+            written.push((!row.marks.is_empty()).then(|| serde_json::json!(row.marks).to_string()));
+        }
+        columns.optional_text("marks", written.iter().map(Option::as_deref));
+    }
     columns.usage(&rows.iter().map(|row| row.usage));
     columns.into_parquet(TABLE)
 }
@@ -60,9 +74,15 @@ pub fn samples_from_parquet(bytes: Vec<u8>) -> Result<Vec<SampleRow>, StoreError
         let mut reason = rows.optional_text("reason")?.into_iter();
         let mut extracted = rows.optional_text("extracted")?.into_iter();
         let mut correct = rows.flag("correct")?.into_iter();
+        let marks = if rows.has("marks") { rows.optional_text("marks")? } else { Vec::new() };
+        let mut marks = marks.into_iter().map(|text| text.map_or(Ok(BTreeMap::new()), |text| marks_of(&text)));
         let mut usage = rows.usage()?.into_iter();
         let mut read = |problem| {
-            Some(SampleRow {
+            let marks = match marks.next().unwrap_or(Ok(BTreeMap::new())) {
+                Ok(marks) => marks,
+                Err(error) => return Some(Err(error)),
+            };
+            Some(Ok(SampleRow {
                 problem,
                 sample: sample.next()?,
                 response: response.next()?,
@@ -71,9 +91,18 @@ pub fn samples_from_parquet(bytes: Vec<u8>) -> Result<Vec<SampleRow>, StoreError
                 reason: reason.next()?,
                 extracted: extracted.next()?,
                 correct: correct.next()?,
+                marks,
                 usage: usage.next()?,
-            })
+            }))
         };
-        Ok(rows.text("problem")?.into_iter().map_while(&mut read).collect())
+        rows.text("problem")?.into_iter().map_while(&mut read).collect()
+    })
+}
+
+fn marks_of(text: &str) -> Result<BTreeMap<String, f64>, StoreError> {
+    serde_json::from_str(text).map_err(|_| StoreError::Table {
+        table: TABLE,
+        expected: "an object of numbers in `marks`".to_owned(),
+        given: format!("`{text}`"),
     })
 }

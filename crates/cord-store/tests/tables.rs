@@ -68,8 +68,9 @@ fn candidate() -> impl Strategy<Value = Candidate> {
 
 fn sample() -> impl Strategy<Value = SampleRow> {
     let texts = (any::<String>(), "[a-z]{1,9}", option::of(any::<String>()), option::of(any::<String>()));
-    (texts, finish(), any::<bool>(), usage()).prop_map(
-        |((response, verdict, reason, extracted), finish, correct, usage)| SampleRow {
+    let marks = prop::collection::btree_map("[a-z]{1,3}", 0.0..1.0, 0..3);
+    (texts, finish(), any::<bool>(), usage(), marks).prop_map(
+        |((response, verdict, reason, extracted), finish, correct, usage, marks)| SampleRow {
             problem: String::new(),
             sample: 0,
             response,
@@ -78,6 +79,7 @@ fn sample() -> impl Strategy<Value = SampleRow> {
             reason,
             extracted,
             correct,
+            marks,
             usage,
         },
     )

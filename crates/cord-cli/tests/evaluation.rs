@@ -1,0 +1,331 @@
+//! `cord eval`, `cord judge` and benchmarks: folders of a user's own, data sets of every form, and what is said when they fail.
+
+mod world;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use world::Desk;
+
+fn benchmark(desk: &Desk, name: &str, rest: &str) {
+    fs::create_dir_all(desk.path(name)).unwrap();
+    let text = format!(
+        "name = \"{name}\"\nversion = 1\ndescription = \"d\"\n{rest}\n[budget]\nsamples = 3\nmax-tokens = 24\n"
+    );
+    desk.write(&format!("{name}/benchmark.toml"), &text);
+}
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_folder_is_tested_on_a_benchmark_of_ones_own_and_resumed() {
+    let desk = Desk::with_models();
+    let problems = "{\"id\":\"b\",\"question\":\"The dial shows 5. Step 1. Go back 2. Name the marks.\",\"answer\":\"3\"}\n\
+                    {\"id\":\"a\",\"question\":\"The dial shows 4. Step 1. Go back 2. Name the marks.\",\"answer\":\"2\"}\n";
+    benchmark(
+        &desk,
+        "mine",
+        "dataset = \"./problems.jsonl\"\n[prompt]\nuser = \"{question}\"\n[verifier]\nkind = \"math\"",
+    );
+    desk.write("mine/problems.jsonl", problems);
+    let arguments = [
+        "eval",
+        "models/left",
+        "--benchmarks",
+        "./mine",
+        "--against",
+        "models/right",
+        "--harness",
+        "harness",
+        "--json",
+    ];
+    let ran = desk.cord(&arguments).expect(0);
+    let found: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let reports = found["reports"].as_array().unwrap();
+    assert_eq!(reports.len(), 2, "{found}");
+    for report in reports {
+        let tally = &report["report"]["tally"];
+        assert_eq!((&tally["samples"], &tally["failed"]), (&json!(6), &json!(0)), "{report}");
+        assert_eq!(report["report"]["accuracy"]["n"], 2);
+        assert!(
+            report["report"]["majority"]["value"].is_number() && report["report"]["pass-at"]["3"]["value"].is_number()
+        );
+        let samples = lines(
+            &fs::read_to_string(desk.path("").join(report["folder"].as_str().unwrap()).join("samples.jsonl")).unwrap(),
+        );
+        assert_eq!(samples.len(), 6);
+        assert_eq!((&samples[0]["problem"], &samples[0]["gold"]), (&json!("a"), &json!("2")));
+    }
+    assert_eq!(found["comparisons"][0]["paired"]["difference"]["n"], 2, "{found}");
+    // The same command finds everything done, and says the same.
+    let again = desk.cord(&arguments).expect(0);
+    assert!(again.stderr.contains("done before") && again.stdout == ran.stdout, "{}", again.stderr);
+    let harness: Vec<PathBuf> =
+        fs::read_dir(desk.path("harness/model")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let results =
+        harness.iter().find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("results_")).unwrap();
+    let results: Value = serde_json::from_slice(&fs::read(results).unwrap()).unwrap();
+    assert_eq!(results["n-samples"]["mine"], json!({"original": 2, "effective": 2}));
+    assert_eq!(results["results"]["mine"]["exact_match,none"], reports[0]["report"]["accuracy"]["value"]);
+    let samples = harness.iter().find(|path| path.to_str().unwrap().contains("samples_mine_")).unwrap();
+    let samples = lines(&fs::read_to_string(samples).unwrap());
+    assert_eq!((samples.len(), samples[0]["resps"][0].as_array().unwrap().len()), (2, 3));
+}
+
+#[test]
+fn a_recipes_model_is_tested_and_its_settings_go_first() {
+    let desk = Desk::with_models();
+    let arguments = [
+        "eval",
+        "recipes/distil.toml",
+        "--model",
+        "right",
+        "--benchmarks",
+        "tiny/test",
+        "--limit",
+        "2",
+        "--samples",
+        "1",
+        "--temperature",
+        "0",
+        "--opening",
+        "plain",
+        "--seed",
+        "3",
+    ];
+    let ran = desk.cord(&arguments).expect(0);
+    assert!(ran.stdout.contains("tiny/test (version 1): 2 problems, 2 samples"), "{}", ran.stdout);
+    assert!(desk.path("runs/eval-distil-right").exists());
+    let refused = desk.cord(&["eval", "recipes/distil.toml", "--benchmarks", "tiny/test"]).expect(1);
+    assert!(refused.stderr.contains("name one with `--model`"), "{}", refused.stderr);
+    let refused = desk.cord(&["eval", "models/left", "--benchmarks", "tyny/test"]).expect(1);
+    assert!(refused.stderr.contains("eval/tyny/test/benchmark.toml"), "{}", refused.stderr);
+}
+
+/// Reads a set of a given form, and says what the problems' file holds.
+fn read(desk: &Desk, file: &str, content: &[u8], manifest: &str, code: i32) -> (Vec<Value>, String) {
+    fs::create_dir_all(desk.path("files")).unwrap();
+    fs::write(desk.path("files").join(file), content).unwrap();
+    benchmark(desk, "form", "dataset = \"./dataset.toml\"\n[prompt]\nuser = \"{question}\"");
+    let text = format!(
+        "name = \"form\"\n[source]\ngithub = \"o/n\"\nrevision = \"r\"\n[[files]]\npath = \"{file}\"\nfrom = \"x/{file}\"\n{manifest}"
+    );
+    desk.write("form/dataset.toml", &text);
+    let arguments = [
+        "eval",
+        "models/left",
+        "--benchmarks",
+        "./form",
+        "--samples",
+        "1",
+        "--max-tokens",
+        "4",
+        "--data",
+        "files",
+        "--json",
+    ];
+    let ran = desk.cord(&arguments).expect(code);
+    if code != 0 {
+        return (Vec::new(), ran.stderr);
+    }
+    let found: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let folder = desk.path("").join(found["reports"][0]["folder"].as_str().unwrap());
+    (lines(&fs::read_to_string(folder.join("samples.jsonl")).unwrap()), ran.stderr)
+}
+
+#[test]
+fn files_of_every_form_become_problems_and_faults_are_listed() {
+    let desk = Desk::with_models();
+    let columns = "[columns]\nquestion = \"question\"\nanswer = { column = \"answer\" }\n";
+    let (samples, _) = read(
+        &desk,
+        "mgsm_de.tsv",
+        "Wie viele?\t18\nWas?\t1.5\n".as_bytes(),
+        &format!("header = [\"question\", \"answer\"]\n{columns}"),
+        0,
+    );
+    assert_eq!((samples.len(), &samples[1]["gold"], &samples[1]["question"]), (2, &json!("1.5"), &json!("Was?")));
+    let csv = "Record ID,Question,Right,W1,W2\nr1,\"Which, then?\",x,y,z\n";
+    let choice = "[columns]\nid = \"Record ID\"\nquestion = \"Question\"\nanswer = { column = \"Right\", wrong = [\"W1\", \"W2\"] }\n";
+    let (samples, _) = read(&desk, "gpqa.csv", csv.as_bytes(), choice, 0);
+    assert_eq!((&samples[0]["problem"], &samples[0]["question"]), (&json!("r1"), &json!("Which, then?")));
+    assert!(["A", "B", "C"].contains(&samples[0]["gold"].as_str().unwrap()));
+    let (_, faults) = read(
+        &desk,
+        "a.jsonl",
+        b"{\"question\": \"q\", \"answer\": 1}\n{\"question\": \"q\"}\n{\"question\": \"\", \"answer\": 2}\n",
+        columns,
+        1,
+    );
+    assert!(faults.contains("row 2: expected a column `answer`, got `question`"), "{faults}");
+    assert!(faults.contains("row 3: expected text in `question`, got nothing"), "{faults}");
+    let (_, faults) = read(&desk, "b.jsonl", b"{}\n", &format!("sha256 = \"00\"\n{columns}"), 1);
+    assert!(faults.contains("expected the SHA-256 `00`, got `"), "{faults}");
+    fs::remove_file(desk.path("files/b.jsonl")).unwrap();
+    let ran = desk.cord(&["eval", "models/left", "--benchmarks", "./form", "--data", "files"]).expect(1);
+    assert!(ran.stderr.contains("https://raw.githubusercontent.com/o/n/r/x/b.jsonl"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_judge_reads_beside_the_verifier_in_one_command() {
+    let desk = Desk::with_models();
+    let problem = json!({"id": "p", "question": "The dial shows 5. Step 1. Go back 2. Name the marks.", "answer": "yes",
+                         "metadata": {"long-answer": "It is right."}});
+    benchmark(
+        &desk,
+        "both",
+        "dataset = \"./problems.jsonl\"\n[prompt]\nuser = \"{question}\"\n[verifier]\nkind = \"label\"\nlabels = [\"yes\", \"no\"]\n\
+         [judge]\nrubric = \"reference\"\nreference = \"long-answer\"",
+    );
+    desk.write("both/problems.jsonl", &problem.to_string());
+    desk.write("judge.sh", JUDGE);
+    let arguments = [
+        "eval",
+        "models/left",
+        "--benchmarks",
+        "./both",
+        "--opening",
+        "plain",
+        "--max-tokens",
+        "200",
+        "--judge",
+        "exec:sh judge.sh",
+        "--json",
+    ];
+    let ran = desk.cord(&arguments);
+    let found: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{}", ran.stderr));
+    let report = &found["reports"][0];
+    // The verifier's column is there, and the judge's stands beside it: the reference holds `right`, so each sample that it is shown is correct.
+    assert!(report["report"]["macro-f1"]["value"].is_number(), "{report}");
+    let counts = &report["judges"]["columns"][0]["counts"];
+    assert!(counts["correct"].as_u64().is_some_and(|n| n > 0) && counts["incorrect"] == 0, "{report}");
+}
+
+/// A judge as a command: right is what holds the gold answer; it fails on every tenth question and rambles on another.
+const JUDGE: &str = r#"#!/bin/sh
+while IFS= read -r line; do
+  id=$(printf '%s' "$line" | sed 's/.*"id":\([0-9]*\).*/\1/')
+  case $((id % 10)) in
+    3) printf '{"id":%s,"error":"503, incorrect gateway"}\n' "$id" ;;
+    7) printf '{"id":%s,"verdict":"correct, I think"}\n' "$id" ;;
+    *) case "$line" in
+         *right*) printf '{"id":%s,"verdict":"correct"}\n' "$id" ;;
+         *) printf '{"id":%s,"verdict":"incorrect"}\n' "$id" ;;
+       esac ;;
+  esac
+done
+"#;
+
+#[test]
+fn a_command_judges_and_its_failures_are_unscored() {
+    let desk = Desk::bare();
+    let samples: Vec<String> = (0..20)
+        .map(|place| {
+            let said = if place % 2 == 0 { "right" } else { "wrong" };
+            let line = json!({"benchmark": "b", "problem": format!("p{place:02}"), "question": "q", "gold": "g", "response": said,
+                              "said": said, "correct": place % 2 == 0});
+            line.to_string()
+        })
+        .collect();
+    desk.write("samples.jsonl", &samples.join("\n"));
+    desk.write(
+        "labels.jsonl",
+        "{\"problem\":\"p00\",\"label\":\"correct\"}\n{\"problem\":\"p01\",\"label\":\"incorrect\"}\n",
+    );
+    desk.write("judge.sh", JUDGE);
+    let arguments = [
+        "judge",
+        "samples.jsonl",
+        "--judge",
+        "exec:sh judge.sh",
+        "--labels",
+        "labels.jsonl",
+        "--concurrency",
+        "1",
+        "--json",
+    ];
+    let ran = desk.cord(&arguments).expect(3);
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let column = &report["columns"][0];
+    assert_eq!(column["unscored"], 4, "{report}");
+    assert_eq!(column["counts"], json!({"correct": 10, "incorrect": 6, "not-attempted": 0}), "{report}");
+    assert_eq!(column["with-verifier"], json!({"value": 1.0, "n": 16}), "{report}");
+    assert_eq!(column["with-people"], json!({"value": 1.0, "n": 2}), "{report}");
+    let judged = lines(&fs::read_to_string(desk.path("runs/judge/judgements.jsonl")).unwrap());
+    assert_eq!(
+        judged[3]["votes"]["sh judge.sh"]["unscored"],
+        json!({"why": "failed", "reason": "503, incorrect gateway"})
+    );
+    // Only what failed is asked again, and the command, which numbers from 0, answers it now; what it said without a verdict
+    // it has said.
+    let again = desk.cord(&arguments).expect(3);
+    let report: Value = serde_json::from_str(&again.stdout).unwrap();
+    assert_eq!(report["columns"][0]["unscored"], 2, "{report}");
+    let judged = lines(&fs::read_to_string(desk.path("runs/judge/judgements.jsonl")).unwrap());
+    assert_eq!(judged.len(), 20);
+    assert_eq!(
+        judged[0],
+        json!({"problem": "p00", "sample": 0, "judge": {"said": "correct"}, "people": "correct", "verifier": true,
+                                 "votes": {"sh judge.sh": {"said": "correct"}}})
+    );
+}
+
+#[test]
+fn a_checkpoint_judges_and_rubrics_are_checked() {
+    let desk = Desk::with_models();
+    let line = |said: &str| {
+        json!({"benchmark": "b", "problem": "p", "question": "q", "gold": "g", "response": said, "said": said})
+            .to_string()
+    };
+    desk.write("a.jsonl", &line("The dial shows 5."));
+    desk.write("b.jsonl", &line("The dial shows 4."));
+    // A model of a few thousand parameters says nothing that is a verdict: unscored, whatever it says.
+    let ran = desk
+        .cord(&["judge", "a.jsonl", "--against", "b.jsonl", "--judge", "models/left", "--max-tokens", "8"])
+        .expect(3);
+    assert!(ran.stdout.contains("0 first, 0 second, 0 tie, 1 unscored"), "{}", ran.stdout);
+    desk.write("rubric.toml", "name = \"r\"\nversion = 1\nkind = \"reference\"\nuser = \"{question}\"\ncue = \"v:\"\n[verdicts]\ncorrect = [\"yes\"]\n");
+    let ran = desk.cord(&["judge", "a.jsonl", "--judge", "models/left", "--rubric", "rubric.toml"]).expect(1);
+    for fault in ["`{reference}`", "`{response}`", "the verdict `incorrect`", "the verdict `not-attempted`"] {
+        assert!(ran.stderr.contains(fault), "{fault}: {}", ran.stderr);
+    }
+}
+
+/// The benchmarks of the repository hold as many problems as their makers say, where their files are at hand.
+#[test]
+fn the_repositorys_benchmarks_read_their_data() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let shared = root.join("../shared/data");
+    let data = if shared.is_dir() { Some(shared) } else { std::env::var_os("CORD_DATA").map(PathBuf::from) };
+    let desk = Desk::with_models();
+    for folder in ["eval", "datasets"] {
+        world::copy(&root.join(folder), &desk.path(folder));
+    }
+    let at_hand = data.is_some();
+    let data = data.unwrap_or(root).display().to_string();
+    for (name, problems) in [
+        ("mini/test", 500),
+        ("mini/hard", 300),
+        ("aime24", 30),
+        ("aime25", 30),
+        ("amc23", 40),
+        ("math500", 500),
+        ("gsm8k", 1319),
+        ("svamp", 1000),
+        ("tatqa", 1668),
+        ("pubmedqa", 500),
+    ] {
+        if at_hand || name.starts_with("mini") {
+            let arguments =
+                ["eval", "models/left", "--benchmarks", name, "--max-tokens", "1", "--samples", "1", "--data", &data];
+            let ran = desk.cord(&arguments);
+            // Long problems do not fit into the small model: those are unscored, and told by the exit status.
+            assert!([0, 3].contains(&ran.code), "{name}: {}", ran.stderr);
+            let unscored = ran.stdout.lines().find(|line| line.contains("unscored (failed)")).unwrap();
+            assert!(unscored.ends_with(&format!("of {problems}")), "{name}: {unscored}");
+        }
+    }
+}
