@@ -155,7 +155,8 @@ fn scoring_a_growing_trajectory_reads_what_is_new() {
     let before = (here.reads(), there.stats().total(|endpoint| endpoint.evaluated_tokens));
     for step in 1..=40 {
         let piece = PIECES[step % PIECES.len()];
-        reasoning += &format!("### Step {step}. After week {step} we look again: {piece}");
+        let begin = format!("### Step {step}. After week {step} we look again: {piece}");
+        reasoning += &begin;
         reasoning += " So the number that is left is half of the number before.\n";
         let request = ScoreRequest {
             prompt: Prompt {
