@@ -2,6 +2,7 @@
 //!
 //! Ignored unless asked for, because they need what `scripts/real-servers install` makes; `scripts/real-servers test` starts
 //! the servers and runs them.
+#![expect(clippy::print_stderr, reason = "a measurement says what it found")]
 
 use std::path::PathBuf;
 
@@ -153,9 +154,10 @@ fn scoring_a_growing_trajectory_reads_what_is_new() {
     let (mut naive, mut scored) = (0u64, 0u64);
     let before = (here.reads(), there.stats().total(|endpoint| endpoint.evaluated_tokens));
     for step in 1..=40 {
-        reasoning
-            .push_str(&format!("### Step {step}. After week {step} we look again: {}", PIECES[step % PIECES.len()]));
-        reasoning.push_str(" So the number that is left is half of the number before.\n");
+        let piece = PIECES[step % PIECES.len()];
+        let begin = format!("### Step {step}. After week {step} we look again: {piece}");
+        reasoning += &begin;
+        reasoning += " So the number that is left is half of the number before.\n";
         let request = ScoreRequest {
             prompt: Prompt {
                 messages: vec![Message::user(question)],
