@@ -4,13 +4,18 @@ mod accounts;
 mod datasets;
 mod doctor;
 mod eval;
+mod export;
+mod figure;
+mod generation;
 mod judge;
 mod machine;
+mod measure;
 mod meter;
 mod models;
 mod outcomes;
 mod plan;
 mod progress;
+mod reselect;
 mod run;
 mod served;
 mod shards;
@@ -62,6 +67,14 @@ enum Verb {
     Plan(RecipeArgs),
     /// Make the table of a recipe whose stages are done, without running anything.
     Table(RecipeArgs),
+    /// Search again among the candidates of a finished generation: other teachers, another search or scorer.
+    ///
+    /// Every candidate that a run asked for is recorded, kept or not. This runs a search on them as if they were written
+    /// now; no teacher writes. Where the new choice leads to text that nobody was asked to continue, the ledger ends, and it
+    /// says what would have to be generated.
+    Reselect(reselect::ReselectArgs),
+    /// Write a finished generation as a data set to train on, with a card for the Hugging Face hub.
+    Export(export::ExportArgs),
     Eval(eval::EvalArgs),
     Judge(judge::JudgeArgs),
     /// Look for what stands in the way of a run: device, disk, data sets, models, servers, and whether it all fits.
@@ -122,7 +135,13 @@ struct MergeArgs {
 
 impl RecipeArgs {
     fn read(&self) -> Result<cord_recipe::Recipe> {
+        self.read_with(&[])
+    }
+
+    /// The recipe with further overrides.
+    fn read_with(&self, more: &[String]) -> Result<cord_recipe::Recipe> {
         let mut overrides = self.overrides.clone();
+        overrides.extend_from_slice(more);
         overrides.extend(self.device.iter().map(|device| format!("run.device={device:?}")));
         overrides.extend(self.out.iter().map(|out| format!("run.out={:?}", out.display().to_string())));
         overrides.extend(self.remote.iter().map(|url| format!("run.remote={url:?}")));
@@ -161,7 +180,7 @@ fn act(verb: &Verb) -> Result<ExitCode> {
                 print(&shards::whereabouts(&plan, &store)?);
             } else {
                 print(&run::make_table(&recipe, &plan, &store)?.terminal());
-                print(&plan::whereabouts(&plan, &store)?);
+                print(&plan::whereabouts(&recipe, &plan, &store)?);
             }
             Ok(exit(&summary))
         }
@@ -183,7 +202,16 @@ fn act(verb: &Verb) -> Result<ExitCode> {
             let store = run::store(&recipe)?;
             plan::require_finished(&plan, &store)?;
             print(&run::make_table(&recipe, &plan, &store)?.terminal());
-            print(&plan::whereabouts(&plan, &store)?);
+            print(&plan::whereabouts(&recipe, &plan, &store)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Reselect(args) => {
+            let (text, failures) = reselect::reselect(args)?;
+            print(&text);
+            Ok(exit(&run::Summary { failures }))
+        }
+        Verb::Export(args) => {
+            print(&export::export(args)?);
             Ok(ExitCode::SUCCESS)
         }
         Verb::Eval(args) => eval::act(args),

@@ -51,8 +51,14 @@ pub(crate) fn require_finished(plan: &Plan, store: &Store) -> Result<()> {
 }
 
 /// Where a finished run's results are.
-pub(crate) fn whereabouts(plan: &Plan, store: &Store) -> Result<String> {
-    let mut text = format!("table.md, table.csv, table.json and metrics.json are in {}\n", store.folder().display());
+pub(crate) fn whereabouts(recipe: &Recipe, plan: &Plan, store: &Store) -> Result<String> {
+    let mut files = vec!["table.md", "table.csv", "table.json"];
+    if recipe.table.figure.is_some() {
+        files.extend(["figure.svg", "figure.csv", "figure.json"]);
+    }
+    let files: Vec<String> = files.into_iter().map(|name| recipe.file(name)).collect();
+    let (files, metrics) = (files.join(", "), recipe.file("metrics.json"));
+    let mut text = format!("{files} and {metrics} are in {}\n", store.folder().display());
     for stage in plan.stages.iter().filter(|stage| stage.kind != StageKind::Table) {
         let path = store.stage_path(stage.kind.name(), stage.key);
         let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());

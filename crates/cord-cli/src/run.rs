@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use cord_core::Digest;
-use cord_recipe::{Identities, ModelSource, Plan, Recipe, StageKind, StageSettings, StageSpec};
+use cord_recipe::{Figure, Identities, ModelSource, Plan, Recipe, StageKind, StageSettings, StageSpec};
 use cord_store::{Program, Remote, StageWriter, Store, StoreError, Timings};
 
 use crate::models::{Models, known_identity};
@@ -16,7 +16,7 @@ use crate::progress::{Progress, StageProgress};
 use crate::served::Memory;
 use crate::shards::Part;
 use crate::stages::{Bench, Failure};
-use crate::{datasets, machine, shards, stages, table};
+use crate::{datasets, figure, machine, measure, shards, stages, table};
 
 /// Set by Ctrl-C; stages look at it where they can stop without loss.
 pub(crate) static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -58,7 +58,7 @@ fn plan_with(recipe: &Recipe, identity: &dyn Fn(&str, &ModelSource) -> Result<Di
 /// The recipe's results.
 pub(crate) fn store(recipe: &Recipe) -> Result<Store> {
     let program = Program { version: env!("CARGO_PKG_VERSION").to_owned(), commit: machine::commit() };
-    Ok(Store::open(&recipe.run.out, &recipe.name, program)?)
+    Ok(Store::open(&recipe.run.out, recipe.folder(), program)?)
 }
 
 /// Runs every stage of a part of the work that is not there yet.
@@ -258,6 +258,12 @@ fn make(
             );
             (summary, message, shown)
         }
+        StageSettings::Measure(settings) => {
+            let shown = bar(0, "trajectories");
+            let (summary, failures) = measure::measure(bench, writer, stage, settings, &shown)?;
+            let message = format!("{} trajectories measured, {}", summary["measures"], failed(&failures));
+            (summary, message, shown)
+        }
         StageSettings::Train(settings) => {
             let shown = bar(0, "steps");
             let summary = stages::train_student(bench, writer, stage, settings, threads, &shown)?;
@@ -294,7 +300,11 @@ pub(crate) fn seconds(store: &Store, kind: StageKind, key: Digest) -> Result<Opt
 
 /// Makes the table of finished stages and writes it into the run's folder.
 pub(crate) fn make_table(recipe: &Recipe, plan: &Plan, store: &Store) -> Result<cord_report::Table> {
-    let table = table::of(recipe, plan, store)?;
+    let figure = match recipe.table.figure {
+        Some(Figure::Collaboration) => Some(figure::of(recipe, plan, store)?),
+        None => None,
+    };
+    let table = table::of(recipe, plan, store, figure.as_ref())?;
     let files: BTreeMap<&str, String> = [
         ("table.md", table.markdown()),
         ("table.csv", table.csv()),
@@ -303,7 +313,10 @@ pub(crate) fn make_table(recipe: &Recipe, plan: &Plan, store: &Store) -> Result<
     ]
     .into();
     for (name, text) in files {
-        store.publish(name, text.as_bytes())?;
+        store.publish(&recipe.file(name), text.as_bytes())?;
+    }
+    if let Some(figure) = &figure {
+        figure::publish(figure, recipe, store)?;
     }
     Ok(table)
 }

@@ -2,23 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use cord_core::{Digest, LanguageModel, Message, Outcome, Problem, Seed, Trajectory, Usage};
 use cord_generate::{
-    Deadline, Drive, Generator, Interrupted, Observer, Policy, PromptTemplate, ScorerSettings, SearchResult, Solved,
-    Teacher, drive_adaptively,
+    Deadline, Decontamination, Drive, Generator, Interrupted, Observer, OverlapRule, Policy, PromptTemplate,
+    SearchResult, Solved, Teacher, drive_adaptively,
 };
 use cord_lm::{Dtype, LoraConfig, save, save_adapter};
 use cord_math::{DEFAULT_FUEL, Start, verify};
 use cord_recipe::{
-    EvalStage, EvaluatedModel, GenerateStage, Keep, ModelSource, ProblemSettings, RunSettings, StageKind, StageSpec,
-    TooLong, TrainData, TrainLength, TrainStage,
+    DataSource, Decontaminate, EvalStage, EvaluatedModel, GenerateStage, Keep, ModelSource, ProblemSettings,
+    RunSettings, StageKind, StageSpec, TooLong, TrainData, TrainLength, TrainStage,
 };
 use cord_store::{Journal, Journaled, StageFolder, StageWriter, Store, to_jsonl, trajectories_from_parquet};
 use cord_train::{
@@ -31,6 +31,7 @@ use serde_json::json;
 use crate::accounts::Accounts;
 use crate::datasets::{self, RowText};
 use crate::eval;
+use crate::measure;
 use crate::meter::{Stopwatch, WallClock};
 use crate::models::{Models, folder};
 use crate::outcomes::Outcomes;
@@ -84,7 +85,7 @@ impl Bench<'_> {
     }
 
     /// The most requests of one model in flight: twice what can be decoded at once, so that what follows is ready.
-    fn requests<'m>(&self, models: impl Iterator<Item = &'m ModelSource>) -> NonZeroUsize {
+    pub(crate) fn requests<'m>(&self, models: impl Iterator<Item = &'m ModelSource>) -> NonZeroUsize {
         let slots = |source: &ModelSource| match source {
             ModelSource::Served { server, .. } => server.concurrency as usize * server.endpoints.len(),
             _ => self.run.max_batch as usize,
@@ -132,7 +133,7 @@ pub(crate) fn generate(
     let mut problems = context.problems(stage.input(StageKind::Problems).expect("generation has problems"))?;
     if let Part::Shard(shard) = context.part {
         if settings.adaptive.is_some() {
-            anyhow::bail!(
+            bail!(
                 "expected `generate.adaptive` to be absent with `--shard`, got it: every shard would learn a choice of \
                  teachers of its own, and the whole would differ from one run; remove one of the two"
             );
@@ -164,13 +165,9 @@ pub(crate) fn generate(
         .collect::<Result<Vec<_>>>()?;
     let seed = Seed::root(stage.seed.expect("generation draws"));
     let Some(judges) = &settings.scorer else {
-        anyhow::bail!("expected a scorer, got none: add `generate.scorer`, so that trajectories can be compared")
+        bail!("expected a scorer, got none: add `generate.scorer`, so that trajectories can be compared")
     };
-    // The two crates write the same words here too.
-    let named: ScorerSettings = serde_json::from_value(json!(judges.map(&|judge| judge.name.clone())))?;
-    let scorer = named.scorer(&prompt, seed.named("generate"), &mut |name: &str| {
-        model(judges.models().into_iter().find(|judge| judge.name == name).expect("a scorer names its own models"))
-    })?;
+    let scorer = measure::scorer(judges, &prompt, seed.named("generate"), &mut model)?;
     let search = search_settings(settings)?;
     let generator = |policy: Option<Policy>| {
         let settings = cord_generate::GenerateSettings { policy, ..search.clone() };
@@ -237,7 +234,7 @@ pub(crate) fn generate(
 }
 
 /// The search's settings as the generator takes them.
-fn search_settings(stage: &GenerateStage) -> Result<cord_generate::GenerateSettings> {
+pub(crate) fn search_settings(stage: &GenerateStage) -> Result<cord_generate::GenerateSettings> {
     // The two crates write the same words; the generator's reader checks that they do.
     let scorer_free =
         json!({"prompt": stage.prompt, "segmenter": stage.segmenter, "search": stage.search, "budget": stage.budget});
@@ -286,8 +283,8 @@ pub(crate) fn train_student(
     progress: &StageProgress,
 ) -> Result<serde_json::Value> {
     let seed = Seed::root(stage.seed.expect("training draws")).named("train");
-    let rows = match &settings.data {
-        TrainData::Rows { source, limit } => datasets::rows(source, *limit)?,
+    let (rows, chosen) = match &settings.data {
+        TrainData::Rows { source, limit } => (datasets::rows(source, *limit)?, json!({})),
         TrainData::Generated => generated_rows(context, writer, stage, settings)?,
     };
     let texts = || rows.iter().map(|row| row_text(&row.text)).collect();
@@ -403,11 +400,14 @@ pub(crate) fn train_student(
     save(&writer.path().join(MODEL), &model.clone().merged(), &renderer, Dtype::Bf16)?;
     writer.adopt(MODEL)?;
     let last = &report.losses[report.losses.len().saturating_sub(50)..];
-    let summary = json!({
+    let mut summary = json!({
         "steps": report.steps, "examples": report.examples, "too-long": report.too_long,
         "parameters": model.config().parameters(),
         "last-loss": last.iter().sum::<f64>() / last.len().max(1) as f64,
     });
+    if let (Some(summary), serde_json::Value::Object(chosen)) = (summary.as_object_mut(), chosen) {
+        summary.extend(chosen);
+    }
     writer.write_json("report.json", &report)?;
     Ok(summary)
 }
@@ -434,30 +434,62 @@ fn row_text(text: &RowText) -> String {
     }
 }
 
-/// The rows that a stage's trajectories give.
+/// The rows that a stage's trajectories give, and how they were chosen.
 fn generated_rows(
     context: &Bench<'_>,
     writer: &mut StageWriter,
     stage: &StageSpec,
     settings: &TrainStage,
-) -> Result<Vec<datasets::TrainingRow>> {
+) -> Result<(Vec<datasets::TrainingRow>, serde_json::Value)> {
     let problems = context.problems(stage.input(StageKind::Problems).expect("trajectories are for problems"))?;
     let trajectories = context.trajectories(stage.input(StageKind::Generate).expect("training follows generation"))?;
-    let keep = match settings.keep.unwrap_or(Keep::Complete) {
-        Keep::All => cord_generate::Keep::All,
-        Keep::Complete => cord_generate::Keep::Complete,
-        Keep::Correct => cord_generate::Keep::Correct,
-        Keep::Closed => cord_generate::Keep::Closed,
-    };
+    let keep = keep(settings.keep.unwrap_or(Keep::Complete));
     let correct = |problem: &Problem, trajectory: &Trajectory| {
         verify(&problem.answer, &trajectory.response, Start::Thinking, DEFAULT_FUEL).is_correct()
     };
     let prompt = PromptTemplate::new(settings.prompt.clone())?;
-    let set = cord_generate::training_set(&problems, &trajectories, &prompt, keep, &correct);
+    let data = datasets::data_folder(context.run);
+    let found = settings.decontaminate.map(|rule| decontamination(&problems, rule, &settings.benchmarks, &data));
+    let found = found.transpose()?;
+    let contaminated = found.as_ref().map(Decontamination::contaminated).unwrap_or_default();
+    let set = cord_generate::training_set(&problems, &trajectories, &prompt, keep, &contaminated, &correct);
+    if set.rows.is_empty() {
+        bail!(
+            "expected at least one trajectory to learn from, got none of {}: {}",
+            trajectories.len(),
+            json!(set.left_out)
+        );
+    }
     let path = writer.path().join("training.jsonl");
     writer.write_bytes("training.jsonl", &to_jsonl(&set.rows, &path)?)?;
     let rows = set.rows.into_iter();
-    Ok(rows.map(|row| datasets::TrainingRow { id: row.id, text: RowText::Conversation(row.messages) }).collect())
+    let rows =
+        rows.map(|row| datasets::TrainingRow { id: row.id, text: RowText::Conversation(row.messages) }).collect();
+    let chosen = json!({"kept": set.kept, "left-out": set.left_out, "decontamination": found});
+    Ok((rows, chosen))
+}
+
+/// The recipe's rule as the generator takes it.
+pub(crate) fn keep(rule: Keep) -> cord_generate::Keep {
+    match rule {
+        Keep::All => cord_generate::Keep::All,
+        Keep::Complete => cord_generate::Keep::Complete,
+        Keep::Correct => cord_generate::Keep::Correct,
+        Keep::Closed => cord_generate::Keep::Closed,
+    }
+}
+
+/// Compares problems with those of benchmarks, whole.
+pub(crate) fn decontamination(
+    problems: &[Problem],
+    rule: Decontaminate,
+    benchmarks: &[DataSource],
+    data: &Path,
+) -> Result<Decontamination> {
+    let of = |source: &DataSource| Ok((source.name(), datasets::problems(source, None, data)?));
+    let benchmarks = benchmarks.iter().map(of).collect::<Result<_>>()?;
+    let rule = OverlapRule { ngram: rule.ngram, share: rule.share };
+    Ok(Decontamination::of(problems, &benchmarks, rule))
 }
 
 /// Evaluates a model on a benchmark.

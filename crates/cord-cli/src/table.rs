@@ -4,13 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use cord_core::{Digest, Problem, Seed, Trajectory, TrajectoryEnd};
-use cord_eval::{Estimate, Range, Scores, StatsError, TrajectoryMeasures, mean, paired_difference};
+use cord_eval::{Collaboration, Estimate, Range, Scores, StatsError, TrajectoryMeasures, mean, paired_difference};
 use cord_math::DEFAULT_FUEL;
-use cord_recipe::{Column as Wanted, EvalMetric, Plan, Recipe, StageKind, StageSettings, TableRow, TrajectoryMetric};
-use cord_report::{Column, Draft, Expectation, Format, Metric, Pair, Paper, PaperMap, Row, Table, judge_orders};
+use cord_recipe::{
+    Column as Wanted, EvalMetric, Normalise, Plan, Recipe, Scorer, StageKind, StageSettings, TableRow, TrajectoryMetric,
+};
+use cord_report::{
+    CollaborationFigure, Column, Draft, Expectation, Format, Metric, Pair, Paper, PaperMap, Row, Table, judge_orders,
+};
 use cord_store::{SampleRow, Store, read_jsonl, samples_from_parquet, trajectories_from_parquet};
 
 use crate::accounts::money;
+use crate::measure::Measure;
 use crate::{machine, run};
 
 /// One arm under one seed: values for each problem by column, and sums.
@@ -21,7 +26,7 @@ struct Measured {
 }
 
 /// The table of a plan whose stages are all finished.
-pub(crate) fn of(recipe: &Recipe, plan: &Plan, store: &Store) -> Result<Table> {
+pub(crate) fn of(recipe: &Recipe, plan: &Plan, store: &Store, figure: Option<&CollaborationFigure>) -> Result<Table> {
     let rows = plan
         .stages
         .iter()
@@ -32,7 +37,7 @@ pub(crate) fn of(recipe: &Recipe, plan: &Plan, store: &Store) -> Result<Table> {
         .context("a plan ends with its table")?;
     let mut arms: BTreeMap<&str, Vec<Measured>> = BTreeMap::new();
     for row in rows {
-        arms.entry(&row.arm).or_default().push(measure(recipe, store, row)?);
+        arms.entry(&row.arm).or_default().push(measure(recipe, plan, store, row)?);
     }
     let mut draft = Draft {
         title: recipe.table.title.clone(),
@@ -43,7 +48,7 @@ pub(crate) fn of(recipe: &Recipe, plan: &Plan, store: &Store) -> Result<Table> {
         columns: recipe.table.columns.iter().map(column).collect(),
         rows: Vec::new(),
         orders: Vec::new(),
-        notes: notes(recipe),
+        notes: notes(recipe, figure),
     };
     for arm in &recipe.arms {
         draft.rows.push(Row { arm: arm.name.clone(), metrics: metrics(&arms[arm.name.as_str()])?, ..Row::default() });
@@ -61,9 +66,10 @@ pub(crate) fn of(recipe: &Recipe, plan: &Plan, store: &Store) -> Result<Table> {
         }
     }
     draft.orders = judge_orders(&expectations, &draft.rows, &paired);
-    if let Some(table) = &recipe.table.paper {
-        let map = PaperMap { rows: recipe.table.paper_rows.clone(), columns: BTreeMap::new() };
-        Paper::published().table(table)?.put_beside(&mut draft, &map)?;
+    if let Some(id) = &recipe.table.paper {
+        let settings = &recipe.table;
+        let map = PaperMap { rows: settings.paper_rows.clone(), columns: settings.paper_columns.clone() };
+        Paper::published().put_beside(id, &mut draft, &map)?;
     }
     Ok(draft.finish()?)
 }
@@ -73,18 +79,22 @@ pub(crate) fn without_seconds(table: &Table) -> Result<Table> {
     let mut draft = table.clone().into_draft();
     // A cost may be one of seconds, and depends on a price that is in no key.
     let costs = [Wanted::Cost, Wanted::CostPerTrajectory].map(|column| column.to_string());
-    let timed = |key: &str| key == "seconds" || key.ends_with(".seconds") || costs.iter().any(|cost| cost == key);
+    let timed =
+        |key: &str| key.starts_with("seconds") || key.ends_with(".seconds") || costs.iter().any(|cost| cost == key);
     draft.columns.retain(|column| !timed(&column.key));
     draft.rows.iter_mut().for_each(|row| row.metrics.retain(|key, _| !timed(key)));
     Ok(draft.finish()?)
 }
 
-fn notes(recipe: &Recipe) -> Vec<String> {
+fn notes(recipe: &Recipe, figure: Option<&CollaborationFigure>) -> Vec<String> {
     let seeds: Vec<String> = recipe.seeds.iter().map(ToString::to_string).collect();
-    vec![format!(
+    let mut notes = vec![format!(
         "Brackets are 95 % intervals, clustered by problem; seeds {}. Tokens and seconds are means over seeds.",
         seeds.join(", ")
-    )]
+    )];
+    notes.extend(figure.iter().flat_map(|figure| figure.lines()));
+    notes.extend(recipe.table.notes.iter().cloned());
+    notes
 }
 
 fn column(wanted: &Wanted) -> Column {
@@ -107,6 +117,8 @@ fn column(wanted: &Wanted) -> Column {
             EvalMetric::Unparsed => (format!("{benchmark} unparsed"), Format::Percent),
             EvalMetric::GeneratedTokens => (format!("{benchmark} tokens"), Format::Count),
         },
+        Wanted::Share { teacher } => (format!("written by {teacher}"), Format::Percent),
+        Wanted::SecondsPerProblem => ("seconds per problem".to_owned(), Format::Decimal),
         Wanted::Seconds => ("seconds".to_owned(), Format::Seconds),
         Wanted::Cost => ("cost".to_owned(), Format::Decimal),
         Wanted::CostPerTrajectory => ("cost per trajectory".to_owned(), Format::Decimal),
@@ -114,10 +126,22 @@ fn column(wanted: &Wanted) -> Column {
     Column { key, label, format }
 }
 
-fn measure(recipe: &Recipe, store: &Store, row: &TableRow) -> Result<Measured> {
+fn measure(recipe: &Recipe, plan: &Plan, store: &Store, row: &TableRow) -> Result<Measured> {
     let mut measured = Measured::default();
     let mut stages: BTreeSet<(StageKind, Digest)> = BTreeSet::new();
     if let (Some(generate), Some(problems)) = (row.generate, row.problems) {
+        let score = match row.measure {
+            Some(key) => {
+                let folder = store.find(StageKind::Measure.name(), key)?.context("a finished measuring stage")?;
+                measured_scores(&crate::measure::read(&folder)?)
+            }
+            // Only this scorer's scores are what the column says.
+            None if is_chosen_by_perplexity(plan, generate) => own_scores(store, generate)?,
+            None => Scores::default(),
+        };
+        if score.problems() > 0 {
+            measured.scores.insert(TrajectoryMetric::Perplexity.word().to_owned(), score);
+        }
         trajectories(recipe, store, generate, problems, &mut measured)?;
         stages.insert((StageKind::Generate, generate));
     }
@@ -155,6 +179,7 @@ fn trajectories(
     let problems: Vec<Problem> = read_jsonl(&problems.read_bytes("problems.jsonl")?, &problems.file("problems.jsonl"))?;
     let mut by_problem: BTreeMap<&str, Vec<Trajectory>> = BTreeMap::new();
     let mut measures = TrajectoryMeasures::default();
+    let best: Vec<Trajectory> = found.iter().filter(|trajectory| trajectory.index == 0).cloned().collect();
     // The best one of each problem is the pipeline's; what else was asked for is training data.
     for trajectory in found {
         by_problem.entry(problem_id(&problems, &trajectory)).or_default().push(trajectory);
@@ -168,9 +193,6 @@ fn trajectories(
     measured.scores.insert(word(TrajectoryMetric::Accuracy), measures.accuracy);
     if measures.process.problems() > 0 {
         measured.scores.insert(word(TrajectoryMetric::ProcessAccuracy), measures.process);
-    }
-    if measures.score.problems() > 0 {
-        measured.scores.insert(word(TrajectoryMetric::Perplexity), measures.score);
     }
     let cut = (measures.truncated + measures.unclosed) as f64 / measures.trajectories.max(1) as f64;
     measured.numbers.insert(word(TrajectoryMetric::Truncated), cut);
@@ -193,7 +215,48 @@ fn trajectories(
     }
     let seconds = run::seconds(store, StageKind::Generate, generate)?.unwrap_or(0.0);
     measured.numbers.insert("generate.seconds".to_owned(), seconds);
+    // Only where they are asked for, as above.
+    if recipe.table.columns.contains(&Wanted::SecondsPerProblem) {
+        measured.numbers.insert(Wanted::SecondsPerProblem.to_string(), seconds / problems.len().max(1) as f64);
+    }
+    let shares = recipe.table.columns.iter().filter(|column| matches!(column, Wanted::Share { .. }));
+    let collaboration: Collaboration = best.iter().fold(Collaboration::default(), |mut all, trajectory| {
+        all.add(trajectory);
+        all
+    });
+    for column in shares {
+        let Wanted::Share { teacher } = column else { continue };
+        measured.scores.insert(column.to_string(), collaboration.shares(teacher));
+    }
     Ok(())
+}
+
+/// Is the generation's own score predictive perplexity, as the paper defines it?
+fn is_chosen_by_perplexity(plan: &Plan, generate: Digest) -> bool {
+    let Some(StageSettings::Generate(stage)) = plan.stage(generate).map(|stage| &stage.settings) else { return false };
+    match &stage.scorer {
+        Some(Scorer::PredictivePerplexity { answer, .. }) => answer.normalise == Normalise::GeometricMean,
+        _ => false,
+    }
+}
+
+/// The scores that the search gave its best trajectories.
+fn own_scores(store: &Store, generate: Digest) -> Result<Scores> {
+    let best = best_trajectories(store, generate)?;
+    Ok(best.into_iter().filter_map(|one| Some((one.problem, one.score?))).collect())
+}
+
+/// The best trajectory of each problem, in the order of their names.
+pub(crate) fn best_trajectories(store: &Store, generate: Digest) -> Result<Vec<Trajectory>> {
+    let folder = store.find(StageKind::Generate.name(), generate)?.context("a finished generation stage")?;
+    let mut found = trajectories_from_parquet(folder.read_bytes("trajectories.parquet")?)?;
+    found.retain(|trajectory| trajectory.index == 0);
+    Ok(found)
+}
+
+fn measured_scores(measures: &[Measure]) -> Scores {
+    let best = measures.iter().filter(|one| one.index == 0);
+    best.filter_map(|one| Some((one.problem.clone(), one.value?))).collect()
 }
 
 fn problem_id<'a>(problems: &'a [Problem], trajectory: &Trajectory) -> &'a str {

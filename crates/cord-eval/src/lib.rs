@@ -17,6 +17,7 @@
 mod benchmark;
 mod bootstrap;
 mod choice;
+mod collaboration;
 mod columns;
 mod discrimination;
 mod distribution;
@@ -39,6 +40,7 @@ mod trajectory;
 mod verifier;
 
 pub use benchmark::{Benchmark, Budget, FreeForm};
+pub use collaboration::{Collaboration, PROGRESS_PARTS, TeacherShare, teacher_shares};
 pub use columns::{AnswerColumn, ColumnFaults, Columns, Names, ReportColumns, Row, RowShape};
 pub use discrimination::{Discrimination, Preference};
 pub use error::{EvalError, PromptError, StatsError};

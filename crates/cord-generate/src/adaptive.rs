@@ -1,5 +1,5 @@
-//! Which teachers to ask: a bandit over teachers and phases of a trajectory, which asks less often for proposals that
-//! seldom survive. Beyond the paper, and off unless a recipe asks for it.
+//! Which teachers to ask, and about which beams: a bandit over teachers, phases of a trajectory and ranks, which asks less
+//! often for proposals that seldom survive. Beyond the paper, and off unless a recipe asks for it.
 //!
 //! Results must not depend on which problem ends first, so the bandit learns once. A warm-up set, drawn by the seed
 //! and of a fixed size, is searched with all teachers; from its ledgers a [`Policy`] is learnt; under it, frozen, all other
@@ -25,7 +25,7 @@ pub struct AdaptiveSettings {
     pub warm_up: u32,
     /// Into how many phases a trajectory is divided: teachers that are good at the start need not be at the end.
     pub phases: u32,
-    /// How many teachers each beam asks at each step after the warm-up.
+    /// How many teachers a beam asks at each step after the warm-up, on average: those of a step share their questions.
     pub ask: u32,
     /// The exploration floor: the least share of the questions that a teacher is asked, at most 1/K.
     pub floor: f64,
@@ -71,6 +71,11 @@ pub struct Survival {
 }
 
 impl Survival {
+    fn add(&mut self, survived: u64) {
+        self.proposed += 1;
+        self.survived += survived;
+    }
+
     /// The expected rate of survival, under a uniform prior.
     fn rate(self) -> f64 {
         (self.survived + 1) as f64 / (self.proposed + 2) as f64
@@ -83,12 +88,14 @@ impl Survival {
 pub struct Policy {
     /// The teachers, in the recipe's order.
     pub teachers: Vec<String>,
-    /// How many teachers a beam asks.
+    /// How many teachers a beam asks, on average.
     pub ask: u32,
     /// The number of steps that a trajectory is expected to have: a step's phase is its depth as a share of it.
     pub steps: f64,
     /// What was learnt from, for each phase and teacher.
     pub survival: Vec<Vec<Survival>>,
+    /// The same for each rank of the beam that was continued, the best first, over all phases and teachers.
+    pub ranks: Vec<Survival>,
     /// For each phase, each teacher's share of the questions; they sum to 1.
     pub shares: Vec<Vec<f64>>,
 }
@@ -109,6 +116,7 @@ impl Policy {
         let steps = (lengths.iter().sum::<usize>() as f64 / lengths.len().max(1) as f64).max(1.0);
         let phases = settings.phases.max(1) as usize;
         let mut survival = vec![vec![Survival::default(); teachers.len()]; phases];
+        let mut ranks: Vec<Survival> = Vec::new();
         let place: BTreeMap<&str, usize> =
             teachers.iter().enumerate().map(|(place, name)| (name.as_str(), place)).collect();
         for result in results {
@@ -119,37 +127,51 @@ impl Policy {
             let kept = |one: &Candidate| matches!(one.fate, Fate::Kept | Fate::Chosen);
             let survivors: BTreeSet<&str> =
                 texts.iter().filter(|(_, one)| kept(one)).map(|(text, _)| text.as_str()).collect();
+            // Of the parents that were kept; their ranks are among them alone.
+            let mut parents: BTreeMap<u32, Vec<(u32, u32)>> = BTreeMap::new();
+            for (_, one) in texts.iter().filter(|(_, one)| kept(one)) {
+                parents.entry(one.depth).or_default().extend(one.rank.map(|rank| (rank, one.id)));
+            }
+            parents.values_mut().for_each(|kept| kept.sort_unstable());
+            let rank_of = |one: &Candidate| {
+                let kept = parents.get(&one.depth.checked_sub(1)?)?;
+                kept.iter().position(|(_, id)| Some(*id) == one.parent)
+            };
             for (text, one) in &texts {
                 let Some(teacher) = place.get(one.teacher.as_str()) else { continue };
-                let seen = &mut survival[phase(phases, steps, one.depth)][*teacher];
-                seen.proposed += 1;
                 // What says the same as a survivor would have survived without it: only the teachers' order told them apart.
                 let repeats = one.fate == Fate::Duplicate && survivors.contains(text.as_str());
-                seen.survived += u64::from(kept(one) || repeats);
+                let survived = u64::from(kept(one) || repeats);
+                survival[phase(phases, steps, one.depth)][*teacher].add(survived);
+                if let Some(rank) = rank_of(one) {
+                    ranks.resize(ranks.len().max(rank + 1), Survival::default());
+                    ranks[rank].add(survived);
+                }
             }
         }
         let shares = survival.iter().map(|row| shares(row, settings.floor)).collect();
-        Self { teachers: teachers.to_vec(), ask: settings.ask, steps, survival, shares }
+        Self { teachers: teachers.to_vec(), ask: settings.ask, steps, survival, ranks, shares }
     }
 
-    /// The teachers, by place and in order, that a beam asks for the step of a depth; `seed` is the beam's own.
-    pub(crate) fn asked(&self, depth: u32, seed: Seed) -> Vec<usize> {
+    /// For each of a step's open beams, the teachers that it asks, by place and in order; `seed` is the step's own.
+    ///
+    /// `ranks` are the beams' places, the best first. The beams of a step share their questions, `ask` for each of them: a
+    /// question is put the more often the likelier its answer survives, by the teacher's share and by the beam's rank. With as
+    /// many questions for each beam a step would rank hardly more candidates than it has places for, and a search that
+    /// drops nothing finds nothing; so a beam that never keeps its place is asked about last, and one that is not asked about
+    /// leaves. The empty prefix stands for all places of a beam of this width: its questions are as many as theirs, as far as
+    /// there are teachers.
+    pub(crate) fn asked(&self, depth: u32, ranks: &[u32], width: u32, seed: Seed) -> Vec<Vec<usize>> {
         let shares = &self.shares[phase(self.shares.len(), self.steps, depth)];
-        let mut left: Vec<usize> = (0..shares.len()).collect();
-        let mut asked = Vec::new();
-        let mut stream = seed.stream();
-        while !left.is_empty() && asked.len() < self.ask as usize {
-            let total: f64 = left.iter().map(|teacher| shares[*teacher]).sum();
-            let mut drawn = stream.uniform() * total;
-            let place = left.iter().position(|teacher| {
-                drawn -= shares[*teacher];
-                drawn < 0.0
-            });
-            // Rounding may leave a rest: it is the last one's.
-            asked.push(left.remove(place.unwrap_or(left.len() - 1)));
-        }
-        asked.sort_unstable();
-        asked
+        let places = if depth == 0 { width as usize } else { ranks.len() };
+        let questions = (self.ask as usize * places).min(shares.len() * ranks.len());
+        let rate =
+            |rank: &u32| self.ranks.get(*rank as usize).or(self.ranks.last()).copied().unwrap_or_default().rate();
+        let weights: Vec<f64> =
+            ranks.iter().flat_map(|rank| shares.iter().map(move |share| share * rate(rank))).collect();
+        let drawn = drawn_of(questions, &weights, seed.stream().uniform());
+        let asked = |beam: &[bool]| (0..shares.len()).filter(|teacher| beam[*teacher]).collect();
+        drawn.chunks(shares.len()).map(asked).collect()
     }
 
     /// What is wrong with the policy for these teachers.
@@ -174,6 +196,39 @@ fn shares(row: &[Survival], floor: f64) -> Vec<f64> {
     let total: f64 = row.iter().map(|seen| seen.rate()).sum();
     let free = 1.0 - floor * row.len() as f64;
     row.iter().map(|seen| floor + free * seen.rate() / total).collect()
+}
+
+/// Draws `count` places, at most all, each once and in proportion to its weight as far as that goes, by systematic sampling:
+/// what must be drawn with certainty is, and a run of neighbours holds its expectation rounded up or down. `drawn` is
+/// uniform in [0, 1).
+fn drawn_of(count: usize, weights: &[f64], drawn: f64) -> Vec<bool> {
+    let mut expected = vec![0.0; weights.len()];
+    let (mut left, mut open) = (count as f64, (0..weights.len()).collect::<Vec<usize>>());
+    // What one place can't take is the others'.
+    loop {
+        let total: f64 = open.iter().map(|one| weights[*one]).sum();
+        let even = 1.0 / open.len().max(1) as f64;
+        let part = |one: usize| left * if total > 0.0 { weights[one] / total } else { even };
+        let full: Vec<usize> = open.iter().copied().filter(|one| part(*one) >= 1.0).collect();
+        if full.is_empty() {
+            open.iter().for_each(|one| expected[*one] = part(*one));
+            break;
+        }
+        left -= full.len() as f64;
+        full.iter().for_each(|one| expected[*one] = 1.0);
+        open.retain(|one| !full.contains(one));
+    }
+    let (mut sum, mut before) = (0.0f64, 0.0);
+    let mut is_drawn = |one: f64| {
+        sum += one;
+        // A sum that should be whole is.
+        let exact = if (sum - sum.round()).abs() < 1e-9 { sum.round() } else { sum };
+        let reached = (exact + drawn).floor();
+        let is_drawn = reached > before;
+        before = reached;
+        is_drawn
+    };
+    expected.into_iter().map(&mut is_drawn).collect()
 }
 
 /// The problems of the warm-up and all others, each in the given order. The draw depends on the seed and the problems'
@@ -268,11 +323,13 @@ impl From<Interrupted> for Stopped {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn policy(shares: Vec<Vec<f64>>, ask: u32) -> Policy {
         let teachers = (0..shares[0].len()).map(|n| n.to_string()).collect();
-        Policy { teachers, ask, steps: 4.0, survival: Vec::new(), shares }
+        Policy { teachers, ask, steps: 4.0, survival: Vec::new(), ranks: Vec::new(), shares }
     }
 
     #[test]
@@ -303,7 +360,7 @@ mod tests {
         let count = |policy: &Policy, depth: u32| {
             let mut counts = vec![0u32; policy.teachers.len()];
             for n in 0..20_000 {
-                let asked = policy.asked(depth, Seed::root(1).indexed(n));
+                let asked = policy.asked(depth, &[0], 1, Seed::root(1).indexed(n)).remove(0);
                 assert_eq!(asked.len(), policy.ask as usize);
                 assert!(asked.is_sorted_by(|a, b| a < b), "each teacher once and in order: {asked:?}");
                 for teacher in asked {
@@ -320,10 +377,51 @@ mod tests {
             let given = count(&one, depth);
             assert!(near(&given, &expected), "{depth}: {given:?}");
         }
-        // Two draws without putting back: 0.7 + 0.2·0.7/0.8 + 0.1·0.7/0.9 and so on.
+        // Two questions of 0.7 are more than one beam can put to the first: the rest is the others'.
         let two = count(&policy(vec![vec![0.7, 0.2, 0.1]], 2), 0);
-        assert!(near(&two, &[0.9528, 0.6889, 0.3583]), "{two:?}");
+        assert!(near(&two, &[1.0, 2.0 / 3.0, 1.0 / 3.0]), "{two:?}");
         assert_eq!(count(&policy(vec![vec![0.7, 0.2, 0.1]], 3), 0), [1.0; 3]);
+    }
+
+    #[test]
+    fn the_beams_of_a_step_share_their_questions() {
+        let seen = |survived| Survival { proposed: 98, survived };
+        let shares = vec![vec![0.5, 0.3, 0.2]];
+        let mean = |ask: u32, ranks: Vec<Survival>| {
+            let policy = Policy { ranks, ..policy(shares.clone(), ask) };
+            let mut counts = [0u32; 4];
+            for n in 0..2_000 {
+                let asked = policy.asked(1, &[0, 1, 2, 3], 4, Seed::root(2).indexed(n));
+                assert_eq!(asked.iter().map(Vec::len).sum::<usize>(), 4 * ask as usize, "{asked:?}");
+                assert!(asked.iter().all(|beam| beam.is_sorted_by(|a, b| a < b)), "each once and in order: {asked:?}");
+                asked.iter().zip(&mut counts).for_each(|(beam, count)| *count += beam.len() as u32);
+            }
+            counts.map(|count| f64::from(count) / 2_000.0)
+        };
+        // Beams that do as well are asked about as often.
+        assert_eq!(mean(1, vec![seen(49); 4]), [1.0; 4]);
+        assert_eq!(mean(2, Vec::new()), [2.0; 4]);
+        assert_eq!(mean(3, vec![seen(97), seen(0)]), [3.0; 4]);
+        // Better ones more often, up to all teachers; of what is left the next.
+        let uneven = mean(2, vec![seen(89), seen(59), seen(9), seen(0)]);
+        assert!(uneven[0] == 3.0 && uneven[1] > 2.9 && uneven.is_sorted_by(|a, b| a >= b), "{uneven:?}");
+        assert!(uneven[3] < 0.5, "{uneven:?}");
+        // The empty prefix stands for all places.
+        let asked = |width| policy(shares.clone(), 1).asked(0, &[0], width, Seed::root(1));
+        assert_eq!((asked(4), asked(2)[0].len(), asked(1)[0].len()), (vec![vec![0, 1, 2]], 2, 1));
+    }
+
+    proptest! {
+        #[test]
+        fn as_many_are_drawn_as_are_asked_for(
+            weights in proptest::collection::vec(0.0..1.0f64, 1..16),
+            filled in 0.0..=1.0f64,
+            drawn in 0.0..1.0f64,
+        ) {
+            let count = (filled * weights.len() as f64) as usize;
+            let places = drawn_of(count, &weights, drawn);
+            prop_assert_eq!(places.iter().filter(|is_drawn| **is_drawn).count(), count, "{:?}", places);
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ impl Beam {
     pub(crate) fn begin(settings: BeamSettings, board: &mut Board) -> Self {
         let (pool, kept, finished, finals) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut beam = Self { settings, pool, kept, finished, depth: 0, finals };
-        beam.expand(board, None, 0);
+        beam.expand_all(board, &[(None, 0)]);
         beam
     }
 
@@ -68,34 +68,45 @@ impl Beam {
         }
         self.pool.clear();
         self.depth += 1;
-        for (beam, id) in self.kept.clone().into_iter().enumerate() {
-            if board.ledger.get(id).state == State::Open {
-                self.expand(board, Some(id), beam as u32);
+        let mut open = Vec::new();
+        for (beam, id) in self.kept.iter().enumerate() {
+            if board.ledger.get(*id).state == State::Open {
+                open.push((Some(*id), beam as u32));
             } else {
-                self.pool.push(Contender { id, standing: Standing::Incumbent });
+                self.pool.push(Contender { id: *id, standing: Standing::Incumbent });
             }
         }
+        self.expand_all(board, &open);
         Ok(None)
     }
 
-    /// Has the teachers propose continuations of one beam.
-    fn expand(&mut self, board: &mut Board, parent: Option<u32>, beam: u32) {
+    /// Has the teachers propose continuations of the open beams, each given with its place.
+    fn expand_all(&mut self, board: &mut Board, open: &[(Option<u32>, u32)]) {
+        let all = || vec![(0..board.plan.teachers().len()).collect(); open.len()];
+        let asked: Vec<Vec<usize>> = match &board.plan.settings().policy {
+            None => all(),
+            Some(policy) => {
+                let seed = board.choice("teachers").indexed(u64::from(self.depth));
+                let ranks: Vec<u32> = open.iter().map(|(_, beam)| *beam).collect();
+                policy.asked(self.depth, &ranks, self.settings.width, seed)
+            }
+        };
+        for ((parent, beam), teachers) in open.iter().zip(asked) {
+            self.expand(board, *parent, *beam, &teachers);
+        }
+    }
+
+    /// Has teachers propose continuations of one beam.
+    fn expand(&mut self, board: &mut Board, parent: Option<u32>, beam: u32, teachers: &[usize]) {
         let settings = board.plan.settings();
         let prefix = parent.map_or_else(String::new, |id| board.ledger.text(id));
         let spent = parent.map_or(0, |id| board.ledger.get(id).spent);
         let left = u64::from(settings.budget.reasoning).saturating_sub(spent);
         let most = settings.segmenter.step_tokens(settings.budget.step);
         let max_tokens = u32::try_from(left).unwrap_or(u32::MAX).min(most);
-        let asked = match &settings.policy {
-            None => (0..board.plan.teachers().len()).collect(),
-            Some(policy) => {
-                let seed = board.choice("teachers").indexed(u64::from(self.depth)).indexed(u64::from(beam));
-                policy.asked(self.depth, seed)
-            }
-        };
-        for teacher in asked {
+        for teacher in teachers {
             for sample in 0..self.settings.proposals {
-                let proposal = Proposal::new(StepKind::Reasoning, teacher, sample, max_tokens);
+                let proposal = Proposal::new(StepKind::Reasoning, *teacher, sample, max_tokens);
                 let id = board.propose(&proposal.after(parent, &prefix, beam));
                 self.pool.push(Contender { id, standing: Standing::Challenger(beam) });
             }

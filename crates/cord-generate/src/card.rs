@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use cord_core::{Digest, Usage};
 
-use crate::{Decontamination, Kept, LeftOut};
+use crate::{Decontamination, Kept, LeftOut, Overlap};
 
 /// One file, or set of files, of a data set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +116,7 @@ impl DatasetCard {
             ("answer truncated by its budget", kept.answer_truncated, left.answer_truncated),
             ("reasoning never closed", kept.unclosed, left.unclosed),
             ("of an unknown problem", 0, left.unknown_problem),
+            ("of a problem that repeats a benchmark's", 0, left.contaminated),
         ] {
             let _ = writeln!(text, "| {what} | {kept} | {left} |");
         }
@@ -132,17 +133,20 @@ impl DatasetCard {
         };
         let against: Vec<String> =
             found.benchmarks.iter().map(|(name, count)| format!("`{name}` ({count} problems)")).collect();
-        let (problems, ngram, bad) = (found.problems, found.ngram, found.contaminated().len());
+        let (problems, rule, bad) = (found.problems, found.rule, found.contaminated().len());
         let against = if against.is_empty() { "no benchmark".to_owned() } else { against.join(", ") };
         let _ = writeln!(
             text,
-            "{problems} problems were compared with those of {against}, by runs of {ngram} words in lower case. {bad} share \
-             a run and were left out."
+            "{problems} problems were compared with those of {against}, by runs of {} words in lower case. {bad} hold {} of a \
+             benchmark problem's runs and were left out; the greatest share that any problem holds is {:.0} %.",
+            rule.ngram,
+            if rule.share > 0.0 { format!("at least {:.0} %", 100.0 * rule.share) } else { "one or more".to_owned() },
+            100.0 * found.greatest
         );
         if !found.overlaps.is_empty() {
-            text.push_str("\n| problem | benchmark | its problem | shared words |\n|---|---|---|---|\n");
-            for one in &found.overlaps {
-                let _ = writeln!(text, "| {} | {} | {} | {} |", one.problem, one.benchmark, one.against, one.words);
+            text.push_str("\n| problem | benchmark | its problem | share | shared words |\n|---|---|---|---|---|\n");
+            for Overlap { problem, benchmark, against, share, words } in &found.overlaps {
+                let _ = writeln!(text, "| {problem} | {benchmark} | {against} | {:.0} % | {words} |", 100.0 * share);
             }
         }
     }
@@ -177,7 +181,7 @@ fn size_category(rows: u64) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Overlap;
+    use crate::OverlapRule;
 
     fn card(decontamination: Option<Decontamination>) -> DatasetCard {
         let digest = Digest::of_bytes(b"cord");
@@ -206,9 +210,16 @@ mod tests {
 
     #[test]
     fn a_card_says_how_the_rows_were_made() {
-        let overlap = Overlap { problem: "p1".into(), benchmark: "b".into(), against: "x".into(), words: "a b".into() };
+        let overlap = Overlap {
+            problem: "p1".into(),
+            benchmark: "b".into(),
+            against: "x".into(),
+            share: 0.85,
+            words: "a b".into(),
+        };
         let found = Decontamination {
-            ngram: 8,
+            rule: OverlapRule::default(),
+            greatest: 0.85,
             problems: 817,
             benchmarks: [("aime-2024".to_owned(), 30), ("math-500".to_owned(), 500)].into(),
             overlaps: vec![overlap],
@@ -271,16 +282,17 @@ mod tests {
             | answer truncated by its budget | 0 | 0 |
             | reasoning never closed | 0 | 90 |
             | of an unknown problem | 0 | 0 |
+            | of a problem that repeats a benchmark's | 0 | 0 |
 
             A complete trajectory is left out where its answer is not the gold one and the recipe asks for it.
 
             ## Decontamination
 
-            817 problems were compared with those of `aime-2024` (30 problems), `math-500` (500 problems), by runs of 8 words in lower case. 1 share a run and were left out.
+            817 problems were compared with those of `aime-2024` (30 problems), `math-500` (500 problems), by runs of 8 words in lower case. 1 hold at least 80 % of a benchmark problem's runs and were left out; the greatest share that any problem holds is 85 %.
 
-            | problem | benchmark | its problem | shared words |
-            |---|---|---|---|
-            | p1 | b | x | a b |
+            | problem | benchmark | its problem | share | shared words |
+            |---|---|---|---|---|
+            | p1 | b | x | 85 % | a b |
             "#);
     }
 

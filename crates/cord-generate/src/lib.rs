@@ -42,6 +42,7 @@ mod judgment;
 mod ledger;
 mod likelihood;
 mod mcts;
+mod measure;
 mod mixture;
 mod perplexity;
 mod preference;
@@ -65,20 +66,21 @@ pub use criterion::{
     CertaintySettings, EnsembleSettings, JudgmentSettings, LengthSettings, MixtureSettings, OpenModel,
     PerplexitySettings, RandomSettings, RewardSettings, ScorerSettings, SignalSettings,
 };
-pub use decontamination::{DEFAULT_NGRAM, Decontamination, Overlap};
+pub use decontamination::{Decontamination, Overlap, OverlapRule};
 pub use drive::{Clock, Deadline, Drive, Generator, Interrupted, Observer, Solved, Teacher};
 pub use error::{GenerateError, SettingsFault};
 pub use integration::IntegrationPrompt;
 pub use judgment::{BinaryJudgment, DEFAULT_VERDICT_TOKENS, JudgmentPrompt};
 pub use ledger::SearchResult;
 pub use likelihood::{AnswerReading, DEFAULT_CUE, Normalise};
+pub use measure::measure;
 pub use mixture::{Mixture, Scale};
 pub use perplexity::{AnswerGain, Combine, PredictivePerplexity, ProverEnsemble};
 pub use preference::{
     Label, Ledgers, PairSettings, PreferenceRow, StepwiseRow, Winners, preference_pairs, stepwise_rows,
 };
 pub use prompt::PromptTemplate;
-pub use reselect::{Gap, RecordedScores, Reselection, reselect};
+pub use reselect::{Gap, RecordedScores, Reselection, Reselections, reselect, reselect_all};
 pub use reward::{ProcessReward, RewardPrompt};
 pub use scorer::{Evidence, Judged, Scope, Score, Scorer};
 pub use search::{Action, GenerateTask, Reply, ScoreTask, Search, SearchPlan, Ticket};

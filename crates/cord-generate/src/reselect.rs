@@ -15,10 +15,14 @@
 //! can judge anew.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::pin::pin;
 use std::sync::Arc;
 
 use cord_core::{BoxFuture, Candidate, Problem, ProblemId, Seed, StepKind, Usage};
+use futures::StreamExt;
 use futures::future::join_all;
+use serde::{Deserialize, Serialize};
 
 use crate::ledger::reasoning_part;
 use crate::{
@@ -36,7 +40,8 @@ pub enum Reselection {
 }
 
 /// A candidate that is not in the ledger.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Gap {
     /// How many steps stand before it.
     pub depth: u32,
@@ -155,6 +160,45 @@ pub async fn reselect(
             }
         }
     }
+}
+
+/// What came of re-selections for many problems, in the order of the problems.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reselections {
+    /// What the ledgers covered.
+    pub covered: Vec<SearchResult>,
+    /// Where they ended, for each other problem.
+    pub gaps: Vec<(ProblemId, Vec<Gap>)>,
+    /// Problems that failed, with the reason: no score was recorded, a scorer refused.
+    pub failed: Vec<(ProblemId, String)>,
+}
+
+/// Searches again for every problem that has a ledger, `at_once` of them side by side. A problem's failure ends none but its
+/// own search. `ended` is told of each problem that is done.
+pub async fn reselect_all(
+    problems: &[Problem],
+    ledgers: &Ledgers,
+    plan: &Arc<SearchPlan>,
+    scorer: &dyn Scorer,
+    seed: Seed,
+    at_once: NonZeroUsize,
+    ended: &(dyn Fn() + Sync),
+) -> Reselections {
+    let with_ledgers = problems.iter().filter_map(|problem| Some((problem, ledgers.get(&problem.id)?)));
+    let searches = with_ledgers.map(|(problem, candidates)| async move {
+        (problem.id.clone(), reselect(problem, candidates, plan, scorer, seed).await)
+    });
+    let mut found = Reselections::default();
+    let mut searches = pin!(futures::stream::iter(searches).buffered(at_once.get()));
+    while let Some((problem, outcome)) = searches.next().await {
+        match outcome {
+            Ok(Reselection::Covered(result)) => found.covered.push(*result),
+            Ok(Reselection::Ends(gaps)) => found.gaps.push((problem, gaps)),
+            Err(error) => found.failed.push((problem, error.reason())),
+        }
+        ended();
+    }
+    found
 }
 
 fn sources(plan: &SearchPlan) -> usize {

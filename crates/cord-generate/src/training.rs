@@ -1,6 +1,6 @@
 //! From finished trajectories to the rows that a student learns from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cord_core::{Message, Problem, Trajectory, TrajectoryEnd};
 use serde::{Deserialize, Serialize};
@@ -90,6 +90,8 @@ pub struct LeftOut {
     pub incorrect: u64,
     /// The problem is not among those given.
     pub unknown_problem: u64,
+    /// The problem repeats one of a benchmark.
+    pub contaminated: u64,
 }
 
 /// The rows and what did not become one.
@@ -104,12 +106,13 @@ pub struct TrainingSet {
 }
 
 /// Makes training rows of trajectories. `correct` says whether a trajectory gives the gold answer; it is asked only
-/// under [`Keep::Correct`] and only about complete trajectories.
+/// under [`Keep::Correct`] and only about complete trajectories. What `contaminated` names is left out first.
 pub fn training_set(
     problems: &[Problem],
     trajectories: &[Trajectory],
     prompt: &PromptTemplate,
     keep: Keep,
+    contaminated: &BTreeSet<&str>,
     correct: &dyn Fn(&Problem, &Trajectory) -> bool,
 ) -> TrainingSet {
     let problems: BTreeMap<&str, &Problem> = problems.iter().map(|problem| (problem.id.as_str(), problem)).collect();
@@ -119,6 +122,10 @@ pub fn training_set(
             set.left_out.unknown_problem += 1;
             continue;
         };
+        if contaminated.contains(trajectory.problem.as_str()) {
+            set.left_out.contaminated += 1;
+            continue;
+        }
         let broken = match (keep, trajectory.end) {
             (Keep::All, _)
             | (Keep::Closed, TrajectoryEnd::Complete | TrajectoryEnd::AnswerTruncated)
@@ -181,7 +188,7 @@ mod tests {
         let prompt = PromptTemplate::new("{question}").unwrap();
         let check = |keep: Keep, ids: &[&str], left_out: LeftOut| {
             let ends_well = |problem: &Problem, trajectory: &Trajectory| trajectory.response.ends_with(&problem.answer);
-            let set = training_set(&problems, &trajectories, &prompt, keep, &ends_well);
+            let set = training_set(&problems, &trajectories, &prompt, keep, &BTreeSet::new(), &ends_well);
             assert_eq!(set.rows.iter().map(|row| row.id.as_str()).collect::<Vec<_>>(), ids, "{keep:?}");
             assert_eq!(set.left_out, left_out, "{keep:?}");
             let kept = set.kept.complete + set.kept.reasoning_truncated + set.kept.answer_truncated + set.kept.unclosed;
@@ -197,7 +204,10 @@ mod tests {
         let incomplete = LeftOut { reasoning_truncated: 1, answer_truncated: 1, unclosed: 1, ..unknown };
         check(Keep::Complete, &["q/0", "p/0"], incomplete);
         check(Keep::Correct, &["q/0"], LeftOut { incorrect: 1, ..incomplete });
-        let set = training_set(&problems, &trajectories, &prompt, Keep::All, &|_, _| false);
+        let without = training_set(&problems, &trajectories, &prompt, Keep::All, &BTreeSet::from(["p"]), &|_, _| false);
+        assert_eq!(without.rows.iter().map(|row| row.id.as_str()).collect::<Vec<_>>(), ["q/0"]);
+        assert_eq!(without.left_out, LeftOut { contaminated: 4, unknown_problem: 1, ..LeftOut::default() });
+        let set = training_set(&problems, &trajectories, &prompt, Keep::All, &BTreeSet::new(), &|_, _| false);
         assert_eq!(set.kept, Kept { complete: 2, reasoning_truncated: 1, answer_truncated: 1, unclosed: 1 });
         let row = set.rows[0].prompt_completion();
         let contents = |messages: &[Message]| messages.iter().map(|one| one.content.clone()).collect::<Vec<_>>();

@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 use crate::arm::ModelNames;
 use crate::fault::FaultKind;
 use crate::reader::{Field, Fields, Word};
-use crate::scorer::Scorer;
+use crate::scorer::{Normalise, Scorer};
 use crate::search::Search;
 use crate::tree::Value;
 
@@ -40,6 +40,10 @@ pub struct GenerateSettings {
     /// Which teachers are asked; all, every time, where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adaptive: Option<Adaptive>,
+    /// What the final trajectories are measured by, whatever they were chosen by: so that arms with different scorers are
+    /// compared on one scale. It is no part of the generation, but a stage after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measure: Option<Scorer>,
 }
 
 /// How reasoning is cut into steps. A recipe gives the word, or a table with the word as its `kind`.
@@ -119,7 +123,7 @@ pub struct Adaptive {
     pub warm_up: u32,
     /// Into how many phases a trajectory is divided.
     pub phases: u32,
-    /// How many teachers each beam asks at each step after the warm-up.
+    /// How many teachers a beam asks at each step after the warm-up, on average: those of a step share their questions.
     pub ask: u32,
     /// The least share of the questions that a teacher is asked.
     pub floor: f64,
@@ -192,12 +196,39 @@ impl GenerateSettings {
         }
         let keep = fields.or("keep", Keep::Complete, Field::word);
         let deadline = fields.optional("deadline", Field::count);
+        let measure = fields.optional("measure", |field| {
+            let scorer = field.table(|fields| Scorer::read(fields, models))?;
+            if let Scorer::PredictivePerplexity { answer, .. } = &scorer
+                && answer.normalise == Normalise::GeometricMean
+            {
+                return Some(scorer);
+            }
+            let kind = FaultKind::Conflict {
+                expected: format!("`predictive-perplexity` by the geometric mean as the kind of `{}`", field.path()),
+                given: "another scorer".to_owned(),
+                hint: "name the meta-prover that all arms are to be measured by: it fills the column `perplexity`"
+                    .to_owned(),
+            };
+            field.fault(kind);
+            None
+        });
         let lone = matches!(search, Some(Search::Single { trajectories: 1, .. }) | None);
         if !fields.has("scorer") && !lone {
             fields.missing("scorer", "a table with its `kind`, to choose among candidates by,");
         }
         fields.close();
-        Some(Self { teachers: teachers?, prompt, segmenter, scorer, search: search?, budget, keep, deadline, adaptive })
+        Some(Self {
+            teachers: teachers?,
+            prompt,
+            segmenter,
+            scorer,
+            search: search?,
+            budget,
+            keep,
+            deadline,
+            adaptive,
+            measure,
+        })
     }
 }
 

@@ -29,6 +29,10 @@ pub(crate) fn of_stage(
             (StageKind::Problems, matter)
         }
         StageSettings::Generate(stage) => (StageKind::Generate, generate(stage, known)),
+        StageSettings::Measure(stage) => {
+            let scorer = stage.scorer.map(&|named| model(&named.source, known));
+            (StageKind::Measure, json!({ "scorer": scorer, "prompt": stage.prompt }))
+        }
         StageSettings::Train(stage) => (StageKind::Train, train(stage, known)),
         StageSettings::Eval(stage) => (StageKind::Eval, eval(stage, known)),
         StageSettings::Table(stage) => (StageKind::Table, table(stage)),
@@ -76,7 +80,8 @@ fn generate(stage: &GenerateStage, known: &Identities) -> Value {
     }
     // Only where it is: a stage without it keeps the key that it had before there was a choice.
     if let Some(adaptive) = stage.adaptive {
-        matter["adaptive"] = json!(adaptive);
+        // 2: the beams of a step share their questions.
+        matter["adaptive"] = json!({ "settings": adaptive, "rule": 2 });
     }
     matter
 }
@@ -94,6 +99,12 @@ fn train(stage: &TrainStage, known: &Identities) -> Value {
         "optimiser": stage.optimiser,
         "max-length": stage.max_length,
     });
+    // Only where there is something to compare with: which rows are left out depends on it.
+    if let Some(rule) = stage.decontaminate {
+        let benchmarks: BTreeMap<String, Digest> =
+            stage.benchmarks.iter().map(|source| (source.label(), dataset(source, known))).collect();
+        matter["decontaminate"] = json!({ "rule": rule, "benchmarks": benchmarks });
+    }
     if !stage.method.is_default() {
         matter["method"] = json!(stage.method);
     }

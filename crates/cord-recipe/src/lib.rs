@@ -58,10 +58,11 @@ pub use scorer::{
 pub use search::{AnswerBy, Choose, Finished, IntegrationPrompt, Search, StopRule};
 pub use shard::Shard;
 pub use stage::{
-    BenchmarkStage, EvalStage, EvaluatedModel, GenerateStage, Input, NamedModel, ScorerModel, StageKind, StageSettings,
-    StageSpec, TableRow, TableStage, Teacher, TrainStage,
+    BenchmarkStage, EvalStage, EvaluatedModel, GenerateStage, Input, MeasureStage, NamedModel, ScorerModel, StageKind,
+    StageSettings, StageSpec, TableRow, TableStage, Teacher, TrainStage,
 };
-pub use table::{Column, EvalMetric, ExpectedOrder, TableSettings, TrajectoryMetric};
+pub use table::{Column, EvalMetric, ExpectedOrder, Figure, TableSettings, TrajectoryMetric};
 pub use train::{
-    Lora, Method, Optimiser, Precision, Schedule, TooLong, TrainData, TrainLength, TrainSettings, Validation,
+    Decontaminate, Lora, Method, Optimiser, Precision, Schedule, TooLong, TrainData, TrainLength, TrainSettings,
+    Validation,
 };

@@ -13,10 +13,11 @@ use crate::generate::GenerateSettings;
 use crate::key;
 use crate::model::{Model, ModelSource};
 use crate::recipe::Recipe;
+use crate::scorer::Scorer;
 use crate::search::Search;
 use crate::stage::{
-    BenchmarkStage, EvalStage, EvaluatedModel, GenerateStage, Input, NamedModel, ScorerModel, StageKind, StageSettings,
-    StageSpec, TableRow, TableStage, Teacher, TrainStage,
+    BenchmarkStage, EvalStage, EvaluatedModel, GenerateStage, Input, MeasureStage, NamedModel, ScorerModel, StageKind,
+    StageSettings, StageSpec, TableRow, TableStage, Teacher, TrainStage,
 };
 use crate::train::{TrainData, TrainSettings};
 
@@ -82,8 +83,10 @@ impl Recipe {
                     stage.teachers.iter().for_each(|teacher| model(&teacher.model));
                     stage.scorer.iter().flat_map(ScorerModel::models).for_each(&mut model);
                 }
+                StageSettings::Measure(stage) => stage.scorer.models().into_iter().for_each(&mut model),
                 StageSettings::Train(stage) => {
                     model(&stage.student);
+                    stage.benchmarks.iter().for_each(&mut data);
                     if let TrainData::Rows { source, .. } = &stage.data {
                         data(source);
                     }
@@ -153,8 +156,15 @@ impl Stages<'_> {
     }
 
     fn add_arm(&mut self, arm: &Arm, seed: u64) -> TableRow {
-        let mut row =
-            TableRow { arm: arm.name.clone(), seed, generate: None, problems: None, train: None, evals: Vec::new() };
+        let mut row = TableRow {
+            arm: arm.name.clone(),
+            seed,
+            generate: None,
+            problems: None,
+            measure: None,
+            train: None,
+            evals: Vec::new(),
+        };
         let mut last_problems = None;
         for settings in settings(arm) {
             let drawn = Some(seed);
@@ -164,6 +174,11 @@ impl Stages<'_> {
                     let inputs = last_problems.into_iter().collect();
                     row.problems = last_problems.map(|input| input.key);
                     row.generate = Some(self.add(&arm.name, drawn, settings, inputs).key);
+                }
+                StageSettings::Measure(_) => {
+                    let inputs = [(StageKind::Problems, row.problems), (StageKind::Generate, row.generate)];
+                    let inputs = inputs.into_iter().filter_map(|(kind, key)| Some(Input { kind, key: key? }));
+                    row.measure = Some(self.add(&arm.name, drawn, settings, inputs.collect()).key);
                 }
                 StageSettings::Train(stage) => {
                     let of = |kind, key: Option<Digest>| key.map(|key| Input { kind, key });
@@ -199,7 +214,14 @@ fn settings(arm: &Arm) -> Vec<StageSettings> {
     let mut stages = Vec::new();
     if let (Some(problems), Some(generate)) = (&arm.problems, &arm.generate) {
         stages.push(StageSettings::Problems(problems.clone()));
-        stages.push(StageSettings::Generate(generate_stage(arm, generate)));
+        let generation = generate_stage(arm, generate);
+        let scorer = generation.scorer.clone();
+        stages.push(StageSettings::Generate(generation));
+        let measure = generate.measure.as_ref().map(|scorer| with_models(arm, scorer));
+        // What was chosen by the same scorer has its measure already.
+        if let Some(measure) = measure.filter(|measure| scorer.as_ref() != Some(measure)) {
+            stages.push(StageSettings::Measure(MeasureStage { scorer: measure, prompt: generate.prompt.clone() }));
+        }
     }
     if let Some(train) = &arm.train {
         stages.push(StageSettings::Train(train_stage(arm, train)));
@@ -238,7 +260,7 @@ fn generate_stage(arm: &Arm, settings: &GenerateSettings) -> GenerateStage {
         teachers: settings.teachers.iter().filter(writes).chain(merges).map(teacher).collect(),
         prompt: settings.prompt.clone(),
         segmenter: settings.segmenter,
-        scorer: settings.scorer.as_ref().map(|scorer| scorer.map(&|name| NamedModel::of(name, model(arm, name)))),
+        scorer: settings.scorer.as_ref().map(|scorer| with_models(arm, scorer)),
         search: settings.search.clone(),
         budget: settings.budget,
         deadline: settings.deadline,
@@ -246,12 +268,22 @@ fn generate_stage(arm: &Arm, settings: &GenerateSettings) -> GenerateStage {
     }
 }
 
+fn with_models(arm: &Arm, scorer: &Scorer) -> ScorerModel {
+    scorer.map(&|name| NamedModel::of(name, model(arm, name)))
+}
+
 fn train_stage(arm: &Arm, settings: &TrainSettings) -> TrainStage {
     let keep = match settings.data {
         TrainData::Generated => arm.generate.as_ref().map(|generate| generate.keep),
         TrainData::Rows { .. } => None,
     };
+    // Rows that are given have no problems to compare.
+    let decontaminate = settings.decontaminate.filter(|_| settings.data == TrainData::Generated);
+    let benchmarks = arm.eval.iter().flat_map(|eval| eval.benchmarks.iter().cloned());
+    let benchmarks: Vec<DataSource> = benchmarks.filter(|_| decontaminate.is_some()).collect();
     TrainStage {
+        decontaminate: decontaminate.filter(|_| !benchmarks.is_empty()),
+        benchmarks,
         student: NamedModel::of(&settings.student, model(arm, &settings.student)),
         data: settings.data.clone(),
         keep,

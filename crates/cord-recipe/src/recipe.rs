@@ -66,6 +66,16 @@ impl Recipe {
         Digest::of_json(&("cord-recipe", &self.seeds, &self.arms, &self.table))
     }
 
+    /// The folder of its results inside `run.out`.
+    pub fn folder(&self) -> &str {
+        self.run.folder.as_ref().unwrap_or(&self.name)
+    }
+
+    /// What a file of the whole run is called in that folder: under its recipe's name where others share the folder.
+    pub fn file(&self, name: &str) -> String {
+        if self.folder() == self.name { name.to_owned() } else { format!("{}.{name}", self.name) }
+    }
+
     /// The arm of a name.
     pub fn arm(&self, name: &str) -> Option<&Arm> {
         self.arms.iter().find(|arm| arm.name == name)
@@ -132,12 +142,7 @@ fn read(root: &Node, exists: &dyn Fn(&Path) -> bool, overrides: &[String], gathe
     let reading = Reading { exists, faults: RefCell::default() };
     let table = root.table()?;
     let fields = Fields::root(&reading, table, root.place);
-    let name = fields.need("name", "a name of letters, digits, `-`, `_` and `.`", |field| {
-        field.text_that("a name of letters, digits, `-`, `_` and `.`", |name| {
-            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-            !name.is_empty() && !name.starts_with('.') && name.chars().all(plain)
-        })
-    });
+    let name = fields.need("name", PLAIN_NAME, |field| field.text_that(PLAIN_NAME, is_plain_name));
     let description = fields.optional("description", Field::text);
     let seeds = read_seeds(&fields);
     let models: Vec<String> = match root.at(&["models"]).map(|node| &node.value) {
@@ -162,10 +167,17 @@ fn read(root: &Node, exists: &dyn Fn(&Path) -> bool, overrides: &[String], gathe
 
     let names: Vec<String> = overlays.iter().map(|(name, _)| name.clone()).collect();
     let benchmarks = benchmarks(&trees);
+    let mut teachers: Vec<String> = Vec::new();
+    for name in arms.iter().filter_map(|arm| arm.generate.as_ref()).flat_map(|generate| &generate.teachers) {
+        if !teachers.contains(name) {
+            teachers.push(name.clone());
+        }
+    }
     let scope = Scope {
         recipe: name.as_deref().unwrap_or_default(),
         arms: &names,
         benchmarks: &benchmarks,
+        teachers: &teachers,
         generates: arms.iter().any(|arm| arm.generate.is_some()),
     };
     let settings =
@@ -177,6 +189,14 @@ fn read(root: &Node, exists: &dyn Fn(&Path) -> bool, overrides: &[String], gathe
     without_effect(table, &trees, overrides, &reading);
     gathered.add(reading.faults.into_inner(), None);
     Some(Recipe { name: name?, description, seeds: seeds?, arms, table: settings, run })
+}
+
+/// What a name must be that becomes a folder's.
+pub(crate) const PLAIN_NAME: &str = "a name of letters, digits, `-`, `_` and `.`";
+
+pub(crate) fn is_plain_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    !name.is_empty() && !name.starts_with('.') && name.chars().all(plain)
 }
 
 fn read_seeds(fields: &Fields<'_>) -> Option<Vec<u64>> {

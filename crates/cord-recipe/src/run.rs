@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use crate::fault::FaultKind;
 use crate::price::Price;
 use crate::reader::{Field, Fields};
+use crate::recipe::{PLAIN_NAME, is_plain_name};
 
 /// `[run]`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -26,6 +27,10 @@ pub struct RunSettings {
     pub micro_batch: Option<u32>,
     /// The folder for results.
     pub out: PathBuf,
+    /// The folder inside it; the recipe's name where absent. Recipes with the same one share every stage whose key is the
+    /// same, and put their own names before those of their tables.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
     /// Threads to compute with; one for each core where absent.
     pub threads: Option<u32>,
     /// The object store that finished shards are pushed to and pulled from: `s3://bucket/folder`, `file:///folder`.
@@ -83,6 +88,7 @@ impl Default for RunSettings {
             max_batch: 128,
             micro_batch: None,
             out: PathBuf::from("runs"),
+            folder: None,
             threads: None,
             remote: None,
             data: None,
@@ -106,6 +112,7 @@ impl RunSettings {
             max_batch: fields.or("max-batch", base.max_batch, Field::count),
             micro_batch: fields.optional("micro-batch", Field::count),
             out: fields.or("out", base.out, |field| field.name().map(PathBuf::from)),
+            folder: fields.optional("folder", |field| field.text_that(PLAIN_NAME, is_plain_name)),
             threads: fields.optional("threads", Field::count),
             remote: fields.optional("remote", |field| {
                 field.text_that("`s3://<bucket>/<folder>` or `file:///<folder>`", |text| text.contains("://"))

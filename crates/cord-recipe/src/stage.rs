@@ -9,7 +9,7 @@ use crate::model::{Model, ModelSource};
 use crate::scorer::Scorer;
 use crate::search::Search;
 use crate::table::TableSettings;
-use crate::train::{Method, Optimiser, TrainData, TrainLength};
+use crate::train::{Decontaminate, Method, Optimiser, TrainData, TrainLength};
 
 /// The kinds of stages, in the order in which they follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -19,6 +19,8 @@ pub enum StageKind {
     Problems,
     /// Problems to trajectories.
     Generate,
+    /// Trajectories to a value each, by a scorer of its own.
+    Measure,
     /// Trajectories, or rows that are there already, to a student.
     Train,
     /// A model and a benchmark to samples.
@@ -33,6 +35,7 @@ impl StageKind {
         match self {
             Self::Problems => "problems",
             Self::Generate => "generate",
+            Self::Measure => "measure",
             Self::Train => "train",
             Self::Eval => "eval",
             Self::Table => "table",
@@ -43,7 +46,7 @@ impl StageKind {
     /// results, and finished folders of the old version are made anew instead of being taken for the new.
     pub fn version(self) -> u32 {
         match self {
-            Self::Problems | Self::Generate | Self::Train | Self::Eval | Self::Table => 1,
+            Self::Problems | Self::Generate | Self::Measure | Self::Train | Self::Eval | Self::Table => 1,
         }
     }
 }
@@ -89,6 +92,7 @@ impl StageSpec {
         match &self.settings {
             StageSettings::Problems(problems) => format!("problems of {}", problems.source.label()),
             StageSettings::Generate(_) => format!("generate {}{seed}", self.arms.join(", ")),
+            StageSettings::Measure(_) => format!("measure {}{seed}", self.arms.join(", ")),
             StageSettings::Train(_) => format!("train {}{seed}", self.arms.join(", ")),
             StageSettings::Eval(eval) => format!("eval {} on {}{seed}", self.arms.join(", "), eval.benchmark),
             StageSettings::Table(_) => "table".to_owned(),
@@ -114,6 +118,8 @@ pub enum StageSettings {
     Problems(ProblemSettings),
     /// Generate trajectories. Inputs: problems.
     Generate(GenerateStage),
+    /// Measure trajectories. Inputs: problems and generate.
+    Measure(MeasureStage),
     /// Train a student. Inputs: problems and generate, or none where rows are given.
     Train(TrainStage),
     /// Evaluate a model. Inputs: the benchmark's problems, and train where the model is a student.
@@ -170,6 +176,16 @@ pub struct GenerateStage {
     pub adaptive: Option<Adaptive>,
 }
 
+/// What a measuring stage does.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct MeasureStage {
+    /// The scorer.
+    pub scorer: ScorerModel,
+    /// The message that the trajectories answer, with `{question}` in place of the problem.
+    pub prompt: String,
+}
+
 /// What a training stage does.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -180,6 +196,12 @@ pub struct TrainStage {
     pub data: TrainData,
     /// Which of the generated trajectories it learns from.
     pub keep: Option<Keep>,
+    /// How their problems are compared with those of the benchmarks, and with which; absent where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decontaminate: Option<Decontaminate>,
+    /// The benchmarks that the problems are compared with, whole.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub benchmarks: Vec<DataSource>,
     /// The user's message, with `{question}` in place of the problem.
     pub prompt: String,
     /// How long.
@@ -250,6 +272,9 @@ pub struct TableRow {
     pub generate: Option<Digest>,
     /// The problems that they are for.
     pub problems: Option<Digest>,
+    /// Where their measures are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measure: Option<Digest>,
     /// Where its student is.
     pub train: Option<Digest>,
     /// Where its samples are, for each benchmark in the recipe's order.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 
 use crate::fault::FaultKind;
-use crate::reader::{Field, Fields};
+use crate::reader::{Field, Fields, Word};
 
 /// `[table]`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -17,10 +17,31 @@ pub struct TableSettings {
     pub paper: Option<String>,
     /// The paper's row that each arm stands for, by the arm's name.
     pub paper_rows: BTreeMap<String, String>,
+    /// The paper's column that stands beside each of ours, by our column's name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub paper_columns: BTreeMap<String, String>,
     /// The metrics.
     pub columns: Vec<Column>,
     /// The orders of arms that are expected.
     pub orders: Vec<ExpectedOrder>,
+    /// The figure that is drawn beside the table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub figure: Option<Figure>,
+    /// What a reader must know besides: what is left out, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// A figure of a recipe's arms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Figure {
+    /// Each teacher's share of the chosen steps over a trajectory's progress: the paper's figures 2 and 5.
+    Collaboration,
+}
+
+impl Word for Figure {
+    const WORDS: &'static [(&'static str, Self)] = &[("collaboration", Self::Collaboration)];
 }
 
 /// Arms that are expected in this order on a metric, the highest first.
@@ -45,6 +66,13 @@ pub enum Column {
         /// The metric.
         metric: EvalMetric,
     },
+    /// The share of the best trajectories' steps that a teacher wrote. Written `share.closer`.
+    Share {
+        /// The teacher's name.
+        teacher: String,
+    },
+    /// Seconds of generating for each problem.
+    SecondsPerProblem,
     /// Seconds of all the arm's stages.
     Seconds,
     /// What generating the arm's trajectories cost, by `[run.prices]`.
@@ -115,6 +143,8 @@ impl std::fmt::Display for Column {
             Self::Trajectories(metric) => write!(f, "{}", metric.word()),
             Self::Eval { benchmark, metric: EvalMetric::PassAt1 } => write!(f, "eval.{benchmark}"),
             Self::Eval { benchmark, metric } => write!(f, "eval.{benchmark}.{}", metric.word()),
+            Self::Share { teacher } => write!(f, "share.{teacher}"),
+            Self::SecondsPerProblem => write!(f, "seconds-per-problem"),
             Self::Seconds => write!(f, "seconds"),
             Self::Cost => write!(f, "cost"),
             Self::CostPerTrajectory => write!(f, "cost-per-trajectory"),
@@ -129,18 +159,20 @@ impl Serialize for Column {
 }
 
 impl Column {
-    /// Every column that a recipe with these benchmarks can have.
-    pub fn all(benchmarks: &[String]) -> Vec<Self> {
+    /// Every column that a recipe with these benchmarks and teachers can have.
+    pub fn all(benchmarks: &[String], teachers: &[String]) -> Vec<Self> {
         let trajectories = TrajectoryMetric::ALL.iter().map(|metric| Self::Trajectories(*metric));
         let evals = benchmarks.iter().flat_map(|benchmark| {
             EvalMetric::ALL.iter().map(|metric| Self::Eval { benchmark: benchmark.clone(), metric: *metric })
         });
-        trajectories.chain(evals).chain([Self::Seconds, Self::Cost, Self::CostPerTrajectory]).collect()
+        let shares = teachers.iter().map(|teacher| Self::Share { teacher: teacher.clone() });
+        let rest = [Self::SecondsPerProblem, Self::Seconds, Self::Cost, Self::CostPerTrajectory];
+        trajectories.chain(evals).chain(shares).chain(rest).collect()
     }
 
-    fn read(field: &Field<'_>, benchmarks: &[String]) -> Option<Self> {
+    fn read(field: &Field<'_>, scope: &Scope<'_>) -> Option<Self> {
         let text = field.name()?;
-        let all = Self::all(benchmarks);
+        let all = Self::all(scope.benchmarks, scope.teachers);
         let found = all.iter().find(|column| column.to_string() == text).cloned();
         if found.is_none() {
             let (key, allowed) = (field.path().to_owned(), all.iter().map(Self::to_string).collect());
@@ -155,6 +187,7 @@ pub(crate) struct Scope<'a> {
     pub(crate) recipe: &'a str,
     pub(crate) arms: &'a [String],
     pub(crate) benchmarks: &'a [String],
+    pub(crate) teachers: &'a [String],
     pub(crate) generates: bool,
 }
 
@@ -169,15 +202,25 @@ impl TableSettings {
         columns.extend(scope.benchmarks.iter().map(pass));
         columns.push(Column::Seconds);
         let title = scope.recipe.to_owned();
-        Self { title, paper: None, paper_rows: BTreeMap::new(), columns, orders: Vec::new() }
+        Self {
+            title,
+            paper: None,
+            paper_rows: BTreeMap::new(),
+            paper_columns: BTreeMap::new(),
+            columns,
+            orders: Vec::new(),
+            figure: None,
+            notes: Vec::new(),
+        }
     }
 
     pub(crate) fn read(fields: Fields<'_>, scope: &Scope<'_>) -> Self {
         let plain = Self::plain(scope);
         let title = fields.or("title", plain.title, Field::name);
         let paper = fields.optional("paper", |field| {
-            field.text_that("a table of the paper such as `table-3`", |text| {
-                text.strip_prefix("table-").is_some_and(|number| number.parse::<u8>().is_ok())
+            field.text_that("a table or figure of the paper such as `table-3`", |text| {
+                let number = text.strip_prefix("table-").or_else(|| text.strip_prefix("figure-"));
+                number.is_some_and(|number| number.parse::<u8>().is_ok())
             })
         });
         let arm = |field: &Field<'_>| {
@@ -196,14 +239,14 @@ impl TableSettings {
             })
         });
         let columns = fields.or("columns", plain.columns, |field| {
-            let columns = field.list("metrics", |item| Column::read(item, scope.benchmarks))?;
+            let columns = field.list("metrics", |item| Column::read(item, scope))?;
             field.once(&columns);
             Some(columns)
         });
         let orders = fields.or("order", Vec::new(), |field| {
             field.list("tables of `metric` and `order`", |item| {
                 item.table(|fields| {
-                    let metric = fields.need("metric", "a metric", |field| Column::read(field, scope.benchmarks));
+                    let metric = fields.need("metric", "a metric", |field| Column::read(field, scope));
                     let order = fields.need("order", "a list of arms, the highest first", |field| {
                         let names = field.list("arms", arm)?;
                         field.once(&names);
@@ -217,8 +260,25 @@ impl TableSettings {
                 })
             })
         });
+        let paper_columns = fields.or("paper-columns", BTreeMap::new(), |field| {
+            field.each(|name, field| {
+                if !columns.iter().any(|column| column.to_string() == name) {
+                    let defined = columns.iter().map(Column::to_string).collect();
+                    let (key, given) = (field.path().to_owned(), name.to_owned());
+                    field.fault_at_key(FaultKind::Undefined {
+                        key,
+                        what: "one of the table's columns",
+                        given,
+                        defined,
+                    });
+                }
+                field.name()
+            })
+        });
+        let figure = fields.optional("figure", Field::word);
+        let notes = fields.or("notes", Vec::new(), |field| field.list("texts", Field::name));
         fields.close();
-        Self { title, paper, paper_rows, columns, orders }
+        Self { title, paper, paper_rows, paper_columns, columns, orders, figure, notes }
     }
 }
 

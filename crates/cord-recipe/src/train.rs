@@ -7,6 +7,7 @@ use crate::datasets::DataSource;
 use crate::fault::FaultKind;
 use crate::generate::{model_name, read_prompt};
 use crate::reader::{Field, Fields, Word};
+use crate::tree::Value;
 
 /// `[train]`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -24,6 +25,10 @@ pub struct TrainSettings {
     pub optimiser: Optimiser,
     /// The most tokens of a sequence; [`Method::too_long`] says what happens to longer ones.
     pub max_length: u32,
+    /// How the problems of generated trajectories are compared with those of the arm's benchmarks; `None` where they are
+    /// not. A recipe says `false`, or a table; comparing is the default.
+    #[serde(skip_serializing_if = "is_default_rule")]
+    pub decontaminate: Option<Decontaminate>,
     /// What is trained and measured beside, and what memory it may take.
     #[serde(skip_serializing_if = "Method::is_default")]
     pub method: Method,
@@ -183,6 +188,49 @@ impl Validation {
     }
 }
 
+/// When a training problem is left out for a benchmark's: at least this share of the benchmark problem's runs of n words
+/// stand in it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Decontaminate {
+    /// The length of a run, in words.
+    pub ngram: u32,
+    /// The least share; with 0 one run is enough.
+    pub share: f64,
+}
+
+impl Default for Decontaminate {
+    /// 80 % of runs of 8 words. One shared run, the stricter rule, takes problems for copies that only follow the same
+    /// template ("find the remainder when … is divided by"), and in the mini world all of them.
+    fn default() -> Self {
+        Self { ngram: 8, share: 0.8 }
+    }
+}
+
+/// What is the default is not written, so that a recipe's digest is what it was before there was a choice.
+#[expect(clippy::ref_option, reason = "serde hands over the field as it is")]
+fn is_default_rule(rule: &Option<Decontaminate>) -> bool {
+    *rule == Some(Decontaminate::default())
+}
+
+impl Decontaminate {
+    /// `None` is a fault, `Some(None)` is `false`.
+    #[expect(clippy::option_option, reason = "a field's reader gives none after a fault")]
+    fn read(field: &Field<'_>) -> Option<Option<Self>> {
+        if let Value::Flag(given) = field.node.value {
+            return Some(given.then(Self::default));
+        }
+        field.table(|fields| {
+            let base = Self::default();
+            let ngram = fields.or("ngram", base.ngram, Field::count);
+            let share = fields
+                .or("share", base.share, |field| field.number("a number from 0 to 1", |x| (0.0..=1.0).contains(&x)));
+            fields.close();
+            Some(Some(Self { ngram, share }))
+        })
+    }
+}
+
 /// How each step of training is taken: AdamW.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -304,6 +352,7 @@ impl TrainSettings {
             clip_norm: positive("clip-norm", 1.0),
         };
         let max_length = fields.or("max-length", 20_480, Field::count);
+        let decontaminate = fields.or("decontaminate", Some(Decontaminate::default()), Decontaminate::read);
         let method = Method::read(&fields);
         let checkpoint_every = fields.or("checkpoint-every", 100, Field::count);
         let keep_checkpoints = fields.or("keep-checkpoints", 1, Field::count);
@@ -315,6 +364,7 @@ impl TrainSettings {
             length,
             optimiser,
             max_length,
+            decontaminate,
             method,
             checkpoint_every,
             keep_checkpoints,

@@ -269,7 +269,7 @@ fn overrides_are_named_as_their_place() {
     insta::assert_snapshot!(report(MINI, &overrides), @r#"
     `cord.toml` has 7 faults
 
-    --set generate.serach.width=1: expected one of the keys `adaptive`, `budget`, `deadline`, `keep`, `prompt`, `scorer`, `search`, `segmenter`, `teachers` in `generate`, got `serach`
+    --set generate.serach.width=1: expected one of the keys `adaptive`, `budget`, `deadline`, `keep`, `measure`, `prompt`, `scorer`, `search`, `segmenter`, `teachers` in `generate`, got `serach`
       hint: did you mean `search`?
 
     --set train.learning-rate=fast: expected a number above 0 as `train.learning-rate`, got the text `"fast"`
@@ -391,7 +391,7 @@ fn a_column_must_be_one_that_the_recipe_fills() {
     insta::assert_snapshot!(report(&text, &["table.paper=3"]), @r#"
     `cord.toml` has 3 faults
 
-    cord.toml:64:56: expected one of `accuracy`, `process-accuracy`, `perplexity`, `kept`, `truncated`, `failed`, `generated-tokens`, `scored-tokens`, `tokens-per-trajectory`, `eval.mini/test`, `eval.mini/test.truncated`, `eval.mini/test.unparsed`, `eval.mini/test.generated-tokens`, `eval.mini/hard`, `eval.mini/hard.truncated`, `eval.mini/hard.unparsed`, `eval.mini/hard.generated-tokens`, `seconds`, `cost`, `cost-per-trajectory` as `table.columns`, got `eval.mini/hrd`
+    cord.toml:64:56: expected one of `accuracy`, `process-accuracy`, `perplexity`, `kept`, `truncated`, `failed`, `generated-tokens`, `scored-tokens`, `tokens-per-trajectory`, `eval.mini/test`, `eval.mini/test.truncated`, `eval.mini/test.unparsed`, `eval.mini/test.generated-tokens`, `eval.mini/hard`, `eval.mini/hard.truncated`, `eval.mini/hard.unparsed`, `eval.mini/hard.generated-tokens`, `share.adder`, `share.multiplier`, `share.closer`, `seconds-per-problem`, `seconds`, `cost`, `cost-per-trajectory` as `table.columns`, got `eval.mini/hrd`
         |
      64 | columns = ["accuracy", "perplexity", "eval.mini/test", "eval.mini/hrd", "eval.mini/test.truncated", "seconds"]
         |                                                        ^^^^^^^^^^^^^^^
@@ -402,7 +402,7 @@ fn a_column_must_be_one_that_the_recipe_fills() {
      67 |   { metric = "eval.mini/test", order = ["base"] },
         |                                        ^^^^^^^^
 
-    --set table.paper=3: expected a table of the paper such as `table-3` as `table.paper`, got the whole number `3`
+    --set table.paper=3: expected a table or figure of the paper such as `table-3` as `table.paper`, got the whole number `3`
     "#);
 }
 

@@ -108,6 +108,12 @@ fn a_key_changes_with_what_matters_and_with_nothing_else() {
     check(&["run.device=cuda:0", "run.threads=7", "run.max-batch=3", "run.concurrency=1", "run.out=x"], &[]);
     check(&["run.requests=9", "run.remote=s3://bucket/folder", "run.prices.adder.generated=2"], &[]);
     check(&["name=other", "description=other"], &[]);
+    check(&["run.folder=others"], &[]);
+    // Which rows are left out depends on the rule and on the benchmarks, and on nothing else of the evaluation.
+    check(&["train.decontaminate=false"], &[Train, Eval, Table]);
+    check(&["train.decontaminate={ ngram = 13 }"], &[Train, Eval, Table]);
+    check(&["train.decontaminate=true"], &[]);
+    check(&["table.figure=collaboration"], &[Table]);
     check(&["train.checkpoint-every=7", "train.keep-checkpoints=3"], &[]);
     // Written out, the defaults are the defaults.
     check(&["train.packing=false", "train.precision=f32", "train.too-long=drop", "train.part-tokens=1024"], &[]);
@@ -141,6 +147,46 @@ fn a_key_changes_with_what_matters_and_with_nothing_else() {
     let orders = MINI.replace("steps = 500\nbatch = 8\n", "batch = 8\nsteps = 500\n");
     assert_ne!(orders, MINI);
     assert_eq!(plan(&orders, &[]), plan(MINI, &[]));
+}
+
+#[test]
+fn what_was_not_chosen_by_the_measure_is_measured_after_it() {
+    let measure = "generate.measure={ kind = \"predictive-perplexity\", model = \"closer\" }";
+    let measured = |overrides: &[&str]| -> Vec<String> {
+        let plan = plan(MINI, overrides);
+        let stages = plan.of_kind(StageKind::Measure).filter(|stage| stage.seed == Some(17));
+        stages.map(|stage| format!("{} after {}", stage.label(), stage.inputs.len())).collect()
+    };
+    assert_eq!(measured(&[]), [""; 0]);
+    // Every arm is scored by the same prover as it is measured by.
+    assert_eq!(measured(&[measure]), [""; 0]);
+    let random = "arms.curation.generate.scorer={ kind = \"random\" }";
+    assert_eq!(measured(&[measure, random]), ["measure curation, seed 17 after 2"]);
+    check_changes(&[measure], &[]);
+    // The generation itself does not know of it.
+    let (without, with) = (plan(MINI, &[random]), plan(MINI, &[measure, random]));
+    let (same, a, b) = shared(&without, &with)[&Generate];
+    assert!(same == a && a == b);
+}
+
+#[test]
+fn a_training_is_compared_with_the_benchmarks_of_its_arm() {
+    let benchmarks = |overrides: &[&str]| -> Vec<Vec<String>> {
+        let plan = plan(MINI, overrides);
+        let of = |stage: &cord_recipe::StageSpec| match &stage.settings {
+            StageSettings::Train(train) => train.benchmarks.iter().map(cord_recipe::DataSource::name).collect(),
+            other => panic!("expected a training, got {other:?}"),
+        };
+        plan.of_kind(Train).take(1).map(of).collect()
+    };
+    assert_eq!(benchmarks(&[]), [["mini/test", "mini/hard"]]);
+    assert_eq!(benchmarks(&["train.decontaminate=false"]), [[""; 0]]);
+    // How many problems are evaluated is no matter: all of a benchmark's are compared.
+    check_changes(&["eval.limit=9"], &[Problems, Eval, Table]);
+    // Rows that are there already have no problems to compare.
+    let given = plan(TEACHERS, &[]);
+    let StageSettings::Train(train) = &given.of_kind(Train).next().unwrap().settings else { panic!("a training") };
+    assert_eq!((train.decontaminate, train.benchmarks.len()), (None, 0));
 }
 
 #[test]
@@ -232,7 +278,7 @@ fn keys_stay_what_they_were() {
     // A change here makes every finished stage of every user be made again. It needs a line in the changelog.
     let plan = plan(MINI, &[]);
     let first = |kind| plan.of_kind(kind).next().unwrap().key.short();
-    insta::assert_snapshot!([Problems, Generate, Train, Eval, Table].map(first).join(" "), @"8b1ec4c9cf79 f0589ef17268 291896787def 8ee8d4b36dca 28feec3196e7");
+    insta::assert_snapshot!([Problems, Generate, Train, Eval, Table].map(first).join(" "), @"8b1ec4c9cf79 f0589ef17268 4240868cdf10 e92413d72422 13d6352bb662");
 }
 
 proptest! {
@@ -271,12 +317,12 @@ fn settings_that_were_added_rename_no_stage() {
         ab9a5477a7ec generate curation, seed 18
         b4b6bb71017e generate best-single, seed 17
         5fc93bd19ca2 generate best-single, seed 18
-        291896787def train cord, seed 17
-        8a30668ae430 train cord, seed 18
-        3827782d77cb train curation, seed 17
-        190be93e79cd train curation, seed 18
-        c36bbb6142ff train best-single, seed 17
-        750b4073e167 train best-single, seed 18
+        4240868cdf10 train cord, seed 17
+        a7e7f809d1e8 train cord, seed 18
+        36cd65c240c4 train curation, seed 17
+        a062db33f9c7 train curation, seed 18
+        64d909807ea3 train best-single, seed 17
+        9c1bb1722f34 train best-single, seed 18
         ");
 }
 

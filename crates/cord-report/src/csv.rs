@@ -13,14 +13,14 @@ impl Table {
             .columns
             .iter()
             .flat_map(|column| ["", ".low", ".high", ".n", ".paper"].map(|suffix| format!("{}{suffix}", column.key)));
-        push_line(&mut out, std::iter::once("arm".to_owned()).chain(headings));
+        line(&mut out, std::iter::once("arm".to_owned()).chain(headings));
         for row in &table.rows {
             let cells = table.columns.iter().flat_map(|column| {
                 let [value, low, high, n] = fields(row.metrics.get(&column.key));
                 let paper = row.paper.get(&column.key).map(ToString::to_string).unwrap_or_default();
                 [value, low, high, n, paper]
             });
-            push_line(&mut out, std::iter::once(row.arm.clone()).chain(cells));
+            line(&mut out, std::iter::once(row.arm.clone()).chain(cells));
         }
         out
     }
@@ -35,7 +35,8 @@ fn fields(metric: Option<&Metric>) -> [String; 4] {
     }
 }
 
-fn push_line(out: &mut String, fields: impl Iterator<Item = String>) {
+/// Adds a line of fields, quoted where they must be.
+pub(crate) fn line(out: &mut String, fields: impl Iterator<Item = String>) {
     let quoted = fields.map(|field| {
         if field.contains([',', '"', '\n', '\r']) { format!("\"{}\"", field.replace('"', "\"\"")) } else { field }
     });

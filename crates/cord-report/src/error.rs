@@ -45,7 +45,7 @@ pub enum TableFault {
         high: f64,
     },
     /// The paper has no such table.
-    #[error("expected a table of the paper, one of {known}, got `{given}`")]
+    #[error("expected a table or figure of the paper, one of {known}, got `{given}`")]
     UnknownPaperTable {
         /// The name that was given.
         given: String,

@@ -21,7 +21,8 @@ pub(crate) fn grid(table: &Draft) -> Grid {
     for column in &table.columns {
         headings.push(column.label.clone());
         if with_paper(&column.key) {
-            headings.push("paper".to_owned());
+            let other = table.paper.as_ref().and_then(|paper| paper.columns.get(&column.key));
+            headings.push(other.map_or_else(|| "paper".to_owned(), |other| format!("paper: {other}")));
         }
     }
     let rows = table.rows.iter().map(|row| {

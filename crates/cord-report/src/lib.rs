@@ -2,11 +2,13 @@
 //!
 //! A [`Draft`] is filled by the caller and becomes a [`Table`] when it has no fault; a table has four
 //! renderings: [`terminal`](Table::terminal), [`markdown`](Table::markdown), [`csv`](Table::csv) and
-//! [`json`](Table::json). What was not measured is shown as `–` and never as 0.
+//! [`json`](Table::json). What was not measured is shown as `–` and never as 0. A [`CollaborationFigure`] is drawn as SVG
+//! and given as data.
 //!
 //! This crate writes no files, prints nothing and recomputes no result: values and intervals come
 //! in as they are shown.
 
+mod collaboration;
 mod csv;
 mod error;
 mod grid;
@@ -16,7 +18,8 @@ mod paper;
 mod table;
 mod terminal;
 
+pub use collaboration::{ArmShares, CollaborationFigure, FigureError};
 pub use error::{Faults, TableFault};
 pub use order::{Basis, Expectation, OrderVerdict, Pair, Standing, judge_orders};
-pub use paper::{Paper, PaperColumn, PaperMap, PaperRow, PaperTable};
+pub use paper::{Paper, PaperColumn, PaperFigure, PaperMap, PaperRow, PaperTable};
 pub use table::{Column, Draft, Format, Metric, PaperSource, Recipe, Row, Table};

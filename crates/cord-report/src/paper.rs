@@ -15,6 +15,19 @@ pub struct Paper {
     /// The tables, in the paper's order.
     #[serde(rename = "table")]
     pub tables: Vec<PaperTable>,
+    /// What is known of its figures, in the paper's order.
+    #[serde(rename = "figure")]
+    pub figures: Vec<PaperFigure>,
+}
+
+/// A figure of the paper: what it shows, in words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PaperFigure {
+    /// Its name in recipes: `figure-2`.
+    pub id: String,
+    /// What it shows and what the authors read from it.
+    pub caption: String,
 }
 
 /// One table of the paper.
@@ -76,10 +89,28 @@ impl Paper {
 
     /// A table by its name.
     pub fn table(&self, id: &str) -> Result<&PaperTable, TableFault> {
-        self.tables.iter().find(|table| table.id == id).ok_or_else(|| TableFault::UnknownPaperTable {
-            given: id.to_owned(),
-            known: listed(self.tables.iter().map(|table| table.id.as_str())),
-        })
+        self.tables.iter().find(|table| table.id == id).ok_or_else(|| self.unknown(id))
+    }
+
+    /// A figure by its name.
+    pub fn figure(&self, id: &str) -> Option<&PaperFigure> {
+        self.figures.iter().find(|figure| figure.id == id)
+    }
+
+    /// Puts a table's values, or a figure's caption, beside ours; see [`PaperTable::put_beside`].
+    pub fn put_beside(&self, id: &str, draft: &mut Draft, map: &PaperMap) -> Result<(), Faults> {
+        if let Some(figure) = self.figure(id) {
+            let (table, caption) = (figure.id.clone(), figure.caption.clone());
+            draft.paper = Some(PaperSource { table, caption, columns: BTreeMap::new() });
+            return Ok(());
+        }
+        self.table(id).map_err(|fault| Faults(vec![fault]))?.put_beside(draft, map)
+    }
+
+    fn unknown(&self, given: &str) -> TableFault {
+        let tables = self.tables.iter().map(|table| table.id.as_str());
+        let figures = self.figures.iter().map(|figure| figure.id.as_str());
+        TableFault::UnknownPaperTable { given: given.to_owned(), known: listed(tables.chain(figures)) }
     }
 }
 
@@ -118,7 +149,8 @@ impl PaperTable {
                 }
             }
         }
-        draft.paper = Some(PaperSource { table: self.id.clone(), caption: self.caption.clone() });
+        let (table, caption) = (self.id.clone(), self.caption.clone());
+        draft.paper = Some(PaperSource { table, caption, columns: map.columns.clone() });
         Ok(())
     }
 
@@ -195,17 +227,17 @@ mod tests {
             ("table-2", "integration", "perplexity", Some(0.223)),
             ("table-3", "cord", "eval.aime24", Some(0.796)),
             ("table-3", "curation-heterogeneous-7b", "eval.aime25", Some(0.421)),
-            ("table-6", "mcts", "seconds", Some(589.2)),
+            ("table-6", "mcts", "seconds-per-problem", Some(589.2)),
             ("table-7", "cord", "eval.math500", Some(0.948)),
-            ("table-14-15", "curation-x2", "seconds", Some(336.6)),
+            ("table-15", "curation-x2", "seconds-per-problem", Some(336.6)),
             ("table-2", "none", "accuracy", None),
-            ("table-4", "cord", "seconds", None),
+            ("table-4", "cord", "seconds-per-problem", None),
         ] {
             assert_eq!(paper.table(table).unwrap().value(row, column), expected, "{table} {row} {column}");
         }
         insta::assert_snapshot!(
             paper.table("table-1").unwrap_err(),
-            @"expected a table of the paper, one of `table-2`, `table-3`, `table-4`, `table-5`, `table-6`, `table-7`, `table-9`, `table-12`, `table-14-15`, got `table-1`"
+            @"expected a table or figure of the paper, one of `table-2`, `table-3`, `table-4`, `table-5`, `table-6`, `table-7`, `table-9`, `table-12`, `table-15`, `figure-2`, `figure-5`, got `table-1`"
         );
     }
 }

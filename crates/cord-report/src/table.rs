@@ -109,6 +109,9 @@ pub struct PaperSource {
     pub table: String,
     /// What it shows.
     pub caption: String,
+    /// Its column beside each of ours, where the two have different names: another benchmark, say.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub columns: BTreeMap<String, String>,
 }
 
 /// A table that is being filled; [`Draft::finish`] makes it a [`Table`].

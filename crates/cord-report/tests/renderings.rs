@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use cord_core::Digest;
-use cord_eval::{Estimate, PairedDifference, PairedTest};
+use cord_eval::{Estimate, PROGRESS_PARTS, PairedDifference, PairedTest, TeacherShare};
 use cord_report::{
-    Column, Draft, Expectation, Format, Metric, Pair, Paper, PaperMap, Recipe, Row, Standing, Table, judge_orders,
+    ArmShares, CollaborationFigure, Column, Draft, Expectation, Format, Metric, Pair, Paper, PaperMap, Recipe, Row,
+    Standing, Table, judge_orders,
 };
 
 fn estimate(value: f64, low: f64, high: f64) -> Metric {
@@ -326,4 +327,74 @@ fn an_order_needs_separate_intervals_or_a_paired_difference() {
         let verdicts = judge_orders(&[expectation], &rows, &BTreeMap::new());
         assert_eq!(verdicts.iter().map(|v| v.standing).collect::<Vec<_>>(), [expected], "{above} > {below}");
     }
+}
+
+fn figure() -> CollaborationFigure {
+    let share = |teacher: &str, first: f64| {
+        let estimate = |value: f64| Estimate { value, low: value - 0.05, high: value + 0.05, n: 9 };
+        let part = |part: usize| estimate(if part < 4 { first } else { 1.0 - first });
+        TeacherShare {
+            teacher: teacher.into(),
+            whole: estimate(0.5),
+            parts: (0..PROGRESS_PARTS).map(part).collect(),
+            late_minus_early: PairedDifference {
+                difference: estimate(1.0 - 2.0 * first),
+                p_value: 0.01,
+                test: PairedTest::StudentT,
+            },
+        }
+    };
+    let arm = |name: &str| ArmShares { arm: name.into(), teachers: vec![share("a<b", 0.75), share("closer", 0.25)] };
+    CollaborationFigure {
+        title: "Who & what".into(),
+        recipe: Recipe { name: "mini".into(), digest: Digest::of_bytes(b"recipe") },
+        commit: "f5768a3".into(),
+        paper: Paper::published().figure("figure-5").cloned(),
+        arms: vec![arm("beam"), arm("mcts")],
+    }
+}
+
+#[test]
+fn a_figure_is_drawn_with_a_line_and_a_band_for_each_teacher() {
+    let svg = figure().svg().unwrap();
+    assert_eq!(svg, figure().svg().unwrap(), "the same figure gives the same bytes");
+    assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"), "{svg}");
+    // Two teachers in each of two panels.
+    assert_eq!(svg.matches("<polygon").count(), 4);
+    for colour in ["#0072B2", "#E69F00"] {
+        let lines = svg.matches("<polyline").count();
+        assert!(lines >= 4 && svg.contains(colour), "{lines} lines, {colour}");
+    }
+    for text in ["Who &amp; what", "a&lt;b", "closer", "beam", "mcts", "progress of the trajectory, %"] {
+        assert!(svg.contains(text), "no `{text}` in {svg}");
+    }
+    assert!(!svg.contains("a<b"));
+}
+
+#[test]
+fn a_figure_is_data_too() {
+    let csv = figure().csv();
+    assert_eq!(csv.lines().count(), 1 + 2 * 2 * PROGRESS_PARTS);
+    let first: Vec<&str> = csv.lines().take(2).collect();
+    assert_eq!(first[0], "arm,teacher,from,to,share,low,high,n");
+    assert_eq!(first[1], "beam,a<b,0,0.1,0.75,0.7,0.8,9");
+    let back: CollaborationFigure = serde_json::from_str(&figure().json()).unwrap();
+    assert_eq!(back, figure());
+    insta::assert_snapshot!(figure().lines()[0], @"beam: a<b wrote 50.0 [45.0, 55.0] % of the chosen steps; last fifth minus first two: -50.0 [-55.0, -45.0] points");
+}
+
+#[test]
+fn a_column_beside_another_of_the_papers_says_which() {
+    let mut draft = draft();
+    let columns = BTreeMap::from([("accuracy".to_owned(), "perplexity".to_owned())]);
+    let map = PaperMap { columns, ..PaperMap::default() };
+    Paper::published().put_beside("table-2", &mut draft, &map).unwrap();
+    let heading = draft.finish().unwrap().markdown().lines().nth(2).unwrap().to_owned();
+    assert_eq!(heading, "| arm | accuracy % | paper: perplexity | perplexity | paper | tokens | seconds |");
+    // A figure of the paper has no values to put beside ours.
+    let mut other = self::draft();
+    other.rows.iter_mut().for_each(|row| row.paper.clear());
+    Paper::published().put_beside("figure-2", &mut other, &PaperMap::default()).unwrap();
+    assert_eq!(other.paper.as_ref().unwrap().table, "figure-2");
+    assert!(other.rows.iter().all(|row| row.paper.is_empty()));
 }

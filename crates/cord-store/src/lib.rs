@@ -32,6 +32,7 @@
 
 mod columns;
 mod costs;
+mod dataset;
 mod durable;
 mod error;
 mod folder;
@@ -49,6 +50,7 @@ mod trajectories;
 mod writer;
 
 pub use costs::{Costs, ModelCosts, ProblemCosts};
+pub use dataset::{DatasetColumn, dataset_to_parquet, write_file};
 pub use error::StoreError;
 pub use folder::{StageFolder, Timings};
 pub use hub::{Hub, HubFiles};
