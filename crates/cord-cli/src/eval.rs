@@ -373,7 +373,7 @@ pub(crate) fn act(args: &EvalArgs) -> Result<ExitCode> {
         for comparison in &comparisons {
             print(&comparison.text());
         }
-        print(&plan::whereabouts(&plan, &store)?);
+        print(&plan::whereabouts(&recipe, &plan, &store)?);
     }
     if let Some(folder) = &args.harness {
         harness(folder, &finished)?;

@@ -3,7 +3,7 @@
 use cord_core::{Digest, Opening, Sampling};
 use serde::Serialize;
 
-use crate::datasets::ProblemSettings;
+use crate::datasets::{DataSource, ProblemSettings};
 use crate::generate::{Adaptive, Budget, Keep, Segmenter};
 use crate::model::{Model, ModelSource};
 use crate::scorer::Scorer;
