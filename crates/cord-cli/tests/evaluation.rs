@@ -89,6 +89,8 @@ fn a_recipes_model_is_tested_and_its_settings_go_first() {
         "2",
         "--samples",
         "1",
+        "--max-tokens",
+        "60",
         "--temperature",
         "0",
         "--opening",

@@ -87,7 +87,7 @@ fn what_is_not_there_is_named() {
     desk.write("datasets/tiny/train.toml", "name = \"tiny/train\"\ngenerator = \"dice\"\n");
     // Other stages may be under way beside it.
     let dice = said(&["run", "recipes/distil.toml"]);
-    insta::assert_snapshot!(dice.lines().last().unwrap(), @"error: problems of tiny/train: `datasets/tiny/train.toml`: `generator`: expected `mini`, got `dice`");
+    insta::assert_snapshot!(dice.lines().last().unwrap(), @"error: `datasets/tiny/train.toml`: `generator`: expected `mini`, got `dice`");
 }
 
 #[test]

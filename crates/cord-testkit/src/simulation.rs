@@ -256,8 +256,8 @@ mod tests {
         check(1, &[("", 10), ("", 4)], 8.0 + 9.0);
         // The third waits for the batch.
         check(1, &[("", 10), ("", 4), ("", 6)], 8.0 + 12.0);
-        // They are of one problem: the first two go to its own server, and the third would be too much for that.
-        check(2, &[("", 10), ("", 4), ("", 6)], 8.0 + 9.0);
+        // They are of one problem: the first three go to its own server, and the fourth would be too much for that.
+        check(2, &[("", 10), ("", 4), ("", 6), ("", 2)], 8.0 + 12.0);
         // A block of tokens is prefilled once: the second request finds it known.
         check(1, &[(other, 1), (other, 1)], 16.0 + 2.0);
     }
