@@ -29,7 +29,6 @@ fn a_template_is_no_leak_and_a_copy_is_one() {
     // Not for want of shared runs: by the stricter rule nearly all of the disjoint problems would be leaks.
     let strict = Decontamination::of(&training, &benchmarks, OverlapRule { share: 0.0, ..OverlapRule::default() });
     let shared = strict.contaminated().len() as f64 / training.len() as f64;
-    println!("greatest share {:.3}, problems with a shared run {shared:.3}", found.greatest);
     assert!(shared > 0.9, "{shared}");
     // A problem of the benchmark among them is found, whatever is written around it.
     let mut copy = benchmarks["mini/test"][7].clone();

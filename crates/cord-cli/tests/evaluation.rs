@@ -90,7 +90,7 @@ fn a_recipes_model_is_tested_and_its_settings_go_first() {
         "--samples",
         "1",
         "--max-tokens",
-        "60",
+        "40",
         "--temperature",
         "0",
         "--opening",

@@ -132,7 +132,9 @@ impl Policy {
             for (_, one) in texts.iter().filter(|(_, one)| kept(one)) {
                 parents.entry(one.depth).or_default().extend(one.rank.map(|rank| (rank, one.id)));
             }
-            parents.values_mut().for_each(|kept| kept.sort_unstable());
+            for kept in parents.values_mut() {
+                kept.sort_unstable();
+            }
             let rank_of = |one: &Candidate| {
                 let kept = parents.get(&one.depth.checked_sub(1)?)?;
                 kept.iter().position(|(_, id)| Some(*id) == one.parent)
@@ -211,11 +213,15 @@ fn drawn_of(count: usize, weights: &[f64], drawn: f64) -> Vec<bool> {
         let part = |one: usize| left * if total > 0.0 { weights[one] / total } else { even };
         let full: Vec<usize> = open.iter().copied().filter(|one| part(*one) >= 1.0).collect();
         if full.is_empty() {
-            open.iter().for_each(|one| expected[*one] = part(*one));
+            for one in &open {
+                expected[*one] = part(*one);
+            }
             break;
         }
         left -= full.len() as f64;
-        full.iter().for_each(|one| expected[*one] = 1.0);
+        for one in &full {
+            expected[*one] = 1.0;
+        }
         open.retain(|one| !full.contains(one));
     }
     let (mut sum, mut before) = (0.0f64, 0.0);

@@ -256,7 +256,7 @@ mod tests {
             reason: None,
             extracted: Some("7".into()),
             correct: true,
-            marks: Default::default(),
+            marks: std::collections::BTreeMap::default(),
             usage: cord_core::Usage::default(),
         };
         let bytes = crate::samples_to_parquet(&[row]).unwrap();
