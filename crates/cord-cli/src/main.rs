@@ -281,3 +281,58 @@ fn print(text: &str) {
 fn say(text: &str) {
     eprintln!("{text}");
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    /// Every command in the documentation and at the head of a recipe is one that this program takes, with recipes and data
+    /// sets that are there.
+    #[test]
+    fn documented_commands_are_real() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let (mut seen, mut faults) = (0, Vec::new());
+        for folder in ["", "docs", "docs/results", "eval", "recipes/mini", "recipes/smol", "recipes/paper"] {
+            for file in fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path()) {
+                let ending = file.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+                if !matches!(ending, "md" | "toml") {
+                    continue;
+                }
+                let text = fs::read_to_string(&file).unwrap();
+                let mut fenced = false;
+                for line in text.lines() {
+                    fenced ^= line.starts_with("```");
+                    let command = if ending == "md" {
+                        fenced.then_some(line.trim_start_matches("$ "))
+                    } else {
+                        line.strip_prefix("# ")
+                    };
+                    let command = command.map(|line| line.replace("cargo run --release -- ", "cord "));
+                    let Some(command) = command.filter(|line| line.starts_with("cord ")) else { continue };
+                    let command = command.split("  #").next().unwrap_or_default();
+                    seen += 1;
+                    let words = shlex::split(command).unwrap_or_default();
+                    let missing = words.iter().find(|word| word.starts_with("recipes/") && !root.join(word).exists());
+                    if let Some(missing) = missing {
+                        faults.push(format!("{}: `{command}`: no `{missing}`", file.display()));
+                    }
+                    if let Err(error) = Cli::try_parse_from(words)
+                        && error.use_stderr()
+                    {
+                        faults.push(format!("{}: `{command}`: {error}", file.display()));
+                    }
+                }
+            }
+        }
+        assert!(seen > 20, "{seen} commands");
+        assert!(faults.is_empty(), "{}", faults.join("\n"));
+    }
+}

@@ -236,8 +236,13 @@ pub(crate) fn generate(
 /// The search's settings as the generator takes them.
 pub(crate) fn search_settings(stage: &GenerateStage) -> Result<cord_generate::GenerateSettings> {
     // The two crates write the same words; the generator's reader checks that they do.
-    let scorer_free =
-        json!({"prompt": stage.prompt, "segmenter": stage.segmenter, "search": stage.search, "budget": stage.budget});
+    let scorer_free = json!({
+        "prompt": stage.prompt,
+        "segmenter": stage.segmenter,
+        "search": stage.search,
+        "budget": stage.budget,
+        "closing": stage.closing,
+    });
     serde_json::from_value(scorer_free).context("the search's settings")
 }
 

@@ -121,6 +121,8 @@ fn segmenters_budgets_and_rules_agree() {
         &recipe::Budget { reasoning: 7, answer: 6, step: 5, steps: 4 },
         &generate::Budget { reasoning: 7, answer: 6, step: 5, steps: 4 },
     );
+    check(&recipe::Closing::Own, &generate::Closing::Own);
+    check(&recipe::Closing::Forced, &generate::Closing::Forced);
     check(
         &recipe::Adaptive { warm_up: 7, phases: 6, ask: 5, floor: 0.25 },
         &generate::AdaptiveSettings { warm_up: 7, phases: 6, ask: 5, floor: 0.25 },

@@ -211,15 +211,16 @@ impl Board {
         let budget = settings.budget;
         let room = entry.spent < u64::from(budget.reasoning) && entry.depth + 1 < budget.steps;
         let written = match kind {
-            StepKind::Reasoning => reply::step(settings.segmenter, &writing.lead, &generation, room),
+            StepKind::Reasoning => reply::step(settings.segmenter, settings.closing, &writing.lead, &generation, room),
             StepKind::Answer => reply::answer(&generation),
-            StepKind::Whole => reply::whole(&generation),
+            StepKind::Whole => reply::whole(settings.closing, &writing.lead, &generation),
         };
         let (text, state) = match written {
             Written::Candidate { text, state } => (text, state),
-            Written::AskAgain { lead } => {
+            Written::AskAgain { lead, answers } => {
                 let used = u32::try_from(generation.usage.generated_tokens).unwrap_or(u32::MAX);
-                let allowance = writing.allowance.saturating_sub(used);
+                let left = writing.allowance.saturating_sub(used);
+                let allowance = if answers { budget.answer } else { left };
                 if allowance > 0 {
                     let seed = writing.seed.named("lead");
                     return self.ask(Writing { lead, allowance, seed, ..writing });
@@ -246,7 +247,8 @@ impl Board {
             Scored::Never => false,
         };
         if wanted && state != State::Empty && kind != StepKind::Answer {
-            let step = if kind == StepKind::Whole { reasoning_part(&text) } else { &text };
+            // What follows the reasoning is not judged, be it an answer or the opening of one.
+            let step = reasoning_part(&text);
             let mean_logprob = self.mean_logprob(id);
             let judged = Judged { prefix: writing.prefix.clone(), step: step.to_owned(), mean_logprob };
             self.have_scored(id, judged);

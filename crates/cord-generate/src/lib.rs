@@ -86,7 +86,7 @@ pub use scorer::{Evidence, Judged, Scope, Score, Scorer};
 pub use search::{Action, GenerateTask, Reply, ScoreTask, Search, SearchPlan, Ticket};
 pub use segment::{Cues, DEFAULT_STEP_TOKENS, Reading, Segmenter, THINK_CLOSE};
 pub use settings::{
-    AnswerBy, BeamSettings, Budget, Choose, CurationSettings, Finished, GenerateSettings, IntegrationSettings,
+    AnswerBy, BeamSettings, Budget, Choose, Closing, CurationSettings, Finished, GenerateSettings, IntegrationSettings,
     MctsSettings, SearchSettings, SingleSettings, StopRule,
 };
 pub use signals::{MaxLength, Measured, RandomScore, SelfCertainty};

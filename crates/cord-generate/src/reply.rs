@@ -3,29 +3,42 @@
 use cord_core::{Finish, Generation, TrajectoryEnd};
 
 use crate::ledger::State;
-use crate::{Reading, Segmenter, THINK_CLOSE};
+use crate::{Closing, Reading, Segmenter, THINK_CLOSE};
+
+/// How reasoning is closed that its writer left open; the answer is asked for behind it.
+const FORCED: &str = "\n</think>\n\nThe final answer is \\boxed{";
+
+fn close(text: &str) -> String {
+    format!("{}{FORCED}", text.trim_end())
+}
 
 pub(crate) enum Written {
     /// The candidate's text and state.
     Candidate { text: String, state: State },
-    /// The teacher is asked once more, with this already said of the step.
-    AskAgain { lead: String },
+    /// The teacher is asked once more, with this already said of the step, for what is left of its tokens or for the answer.
+    AskAgain { lead: String, answers: bool },
     /// The teacher stopped at a string that it was not told to stop at.
     UnknownStop { given: String },
 }
 
 /// A step of reasoning. `room` says whether another step could follow this one: a step after which none can has used up
 /// the reasoning's budget, however cleanly it ended.
-pub(crate) fn step(segmenter: Segmenter, lead: &str, generation: &Generation, room: bool) -> Written {
+pub(crate) fn step(segmenter: Segmenter, closing: Closing, lead: &str, generation: &Generation, room: bool) -> Written {
+    let forced = closing == Closing::Forced;
     let (text, state) = match segmenter.read(lead, generation) {
         Reading::Step { text, closes: true } => (text, State::Closed),
         Reading::Step { text, closes: false } if room => (text, State::Open),
+        // A step that is cut off while there is room for more has run away, and nobody can finish it.
+        Reading::Step { text, closes: false } | Reading::Truncated { text } if forced && !room => {
+            (close(&text), State::Closed)
+        }
+        Reading::Unclosed { text } if forced => (close(&text), State::Closed),
         Reading::Step { text, closes: false } | Reading::Truncated { text } => {
             (text, State::Ended(TrajectoryEnd::ReasoningTruncated))
         }
         Reading::Unclosed { text } => (text, State::Ended(TrajectoryEnd::Unclosed)),
         Reading::Empty => (format!("{lead}{}", generation.text), State::Empty),
-        Reading::Lead { lead } => return Written::AskAgain { lead },
+        Reading::Lead { lead } => return Written::AskAgain { lead, answers: false },
         Reading::UnknownStop { given } => return Written::UnknownStop { given },
     };
     Written::Candidate { text, state }
@@ -36,8 +49,27 @@ pub(crate) fn answer(generation: &Generation) -> Written {
     ended(generation, TrajectoryEnd::Complete, TrajectoryEnd::AnswerTruncated)
 }
 
-/// Reasoning and answer in one go.
-pub(crate) fn whole(generation: &Generation) -> Written {
+/// Reasoning and answer in one go. Where reasoning is closed by force the teacher is asked twice: for the reasoning, or all of it, within
+/// the reasoning's budget, then for the answer; `lead` is what it said first.
+pub(crate) fn whole(closing: Closing, lead: &str, generation: &Generation) -> Written {
+    if !lead.is_empty() {
+        let text = format!("{lead}{}", generation.text);
+        return ended(
+            &Generation { text, ..generation.clone() },
+            TrajectoryEnd::Complete,
+            TrajectoryEnd::AnswerTruncated,
+        );
+    }
+    if closing == Closing::Forced && !generation.text.trim().is_empty() {
+        let closed = generation.text.contains(THINK_CLOSE);
+        match (&generation.finish, closed) {
+            (Finish::Eos | Finish::Length, false) => {
+                return Written::AskAgain { lead: close(&generation.text), answers: true };
+            }
+            (Finish::Length, true) => return Written::AskAgain { lead: generation.text.clone(), answers: true },
+            (Finish::Eos, true) | (Finish::Delimiter(_), _) => {}
+        }
+    }
     if generation.text.trim().is_empty() {
         return Written::Candidate { text: generation.text.clone(), state: State::Empty };
     }

@@ -21,10 +21,25 @@ pub struct GenerateSettings {
     /// How much may be generated.
     #[serde(default)]
     pub budget: Budget,
+    /// Who closes the reasoning.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub closing: Closing,
     /// Which teachers a beam asks; all of them where absent. Learnt from a stage's first problems and not written in any
     /// recipe.
     #[serde(skip)]
     pub policy: Option<Policy>,
+}
+
+/// Who closes the reasoning block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Closing {
+    /// The teachers. Reasoning that ends without `</think>` is unclosed or truncated, and has no answer.
+    #[default]
+    Own,
+    /// The search, where a teacher ends its turn in the middle of the block or the reasoning's budget runs out; then the answer is
+    /// asked for. For teachers that were not trained to close a block of reasoning (budget forcing: Muennighoff et al. 2025).
+    Forced,
 }
 
 /// How much may be generated, in tokens of the teacher that writes.
@@ -250,7 +265,7 @@ impl GenerateSettings {
     /// Settings with every default for a search.
     pub fn new(search: SearchSettings) -> Self {
         let (prompt, segmenter, budget) = (PromptTemplate::default(), Segmenter::default(), Budget::default());
-        Self { prompt, segmenter, search, budget, policy: None }
+        Self { prompt, segmenter, search, budget, closing: Closing::Own, policy: None }
     }
 
     /// All faults of the settings when used with these teachers, in the order of the settings.

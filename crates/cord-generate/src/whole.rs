@@ -9,7 +9,7 @@ use crate::board::Board;
 use crate::ledger::Final;
 use crate::proposal::Proposal;
 use crate::ranking::{Contender, Standing};
-use crate::{CurationSettings, GenerateError, SearchResult, SingleSettings};
+use crate::{Closing, CurationSettings, GenerateError, SearchResult, SingleSettings};
 
 pub(crate) struct Whole {
     /// Who writes, by place, and how many each has been asked for.
@@ -79,10 +79,13 @@ fn propose(board: &mut Board, teacher: usize, sample: u32) -> u32 {
     board.propose(&Proposal::new(StepKind::Whole, teacher, sample, whole_budget(board)))
 }
 
-/// The most tokens of a whole response.
+/// The most tokens of a whole response; where reasoning is closed by force, of its first part, after which the answer is asked for.
 pub(crate) fn whole_budget(board: &Board) -> u32 {
-    let budget = board.plan.settings().budget;
-    budget.reasoning.saturating_add(budget.answer)
+    let settings = board.plan.settings();
+    match settings.closing {
+        Closing::Own => settings.budget.reasoning.saturating_add(settings.budget.answer),
+        Closing::Forced => settings.budget.reasoning,
+    }
 }
 
 pub(crate) fn challenger(id: u32) -> Contender {

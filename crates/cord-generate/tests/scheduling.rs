@@ -16,8 +16,8 @@ use cord_core::{
 };
 use cord_generate::{
     Action, BeamSettings, Budget, Clock, DEFAULT_CUE, Deadline, Drive, GenerateSettings, Generator,
-    PredictivePerplexity, PromptTemplate, Reply, Scorer, Search, SearchPlan, SearchResult, SearchSettings, Segmenter,
-    Solved, Teacher,
+    PredictivePerplexity, PromptTemplate, Reply, Scorer, Search, SearchPlan, SearchResult, SearchSettings, Solved,
+    Teacher,
 };
 use cord_testkit::{Scripted, Simulated, Simulation, Speed, whisper};
 use futures::StreamExt;
@@ -73,13 +73,8 @@ struct Bench {
 }
 
 fn settings() -> GenerateSettings {
-    GenerateSettings {
-        policy: None,
-        prompt: PromptTemplate::new("{question}").unwrap(),
-        segmenter: Segmenter::PromptGuided,
-        search: SearchSettings::Beam(BeamSettings::default()),
-        budget: Budget::default(),
-    }
+    let prompt = PromptTemplate::new("{question}").unwrap();
+    GenerateSettings { prompt, ..GenerateSettings::new(SearchSettings::Beam(BeamSettings::default())) }
 }
 
 impl Bench {

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use cord_core::{Candidate, Fate, LanguageModel, Outcome, Seed, StepKind, TrajectoryEnd, Usage};
 use cord_generate::{
-    BeamSettings, Choose, CurationSettings, Evidence, Finished, GenerateError, GenerateSettings, Generator,
-    IntegrationPrompt, IntegrationSettings, Judged, MctsSettings, PromptTemplate, Scope, Scorer, ScorerSettings,
-    SearchResult, SearchSettings, Segmenter, SingleSettings, StopRule,
+    BeamSettings, Budget, Choose, Closing, CurationSettings, Evidence, Finished, GenerateError, GenerateSettings,
+    Generator, IntegrationPrompt, IntegrationSettings, Judged, MctsSettings, PromptTemplate, Scope, Scorer,
+    ScorerSettings, SearchResult, SearchSettings, Segmenter, SingleSettings, StopRule,
 };
 use cord_testkit::{Call, Scripted, Turnstile, whisper};
 use futures::executor::block_on;
@@ -253,6 +253,58 @@ fn every_segmenter_runs_in_every_search() {
                 if stepwise {
                     assert_eq!(reasoning.len() - open_at_the_end, steps, "{what}: {reasoning:?}");
                 }
+            }
+        }
+    }
+}
+
+/// Never closes the reasoning: it ends its turn after two steps, or goes on for ever.
+fn instructed(endless: bool) -> Scripted {
+    Scripted::new("t").writing(move |request| {
+        let prefix = &request.prompt.prefix;
+        if prefix.ends_with("</think>\n\nThe final answer is \\boxed{") {
+            return "7}.".to_owned();
+        }
+        let from = prefix.matches("### Step").count() + 1;
+        let to = if endless { from + 500 } else { 2 };
+        (from..=to).map(|n| format!("### Step {n}. s\n")).collect()
+    })
+}
+
+#[test]
+fn reasoning_that_nobody_closes_is_closed_by_force_where_the_recipe_says_so() {
+    for endless in [false, true] {
+        for search in searches() {
+            let run = |closing: Closing| {
+                let teachers = TEACHERS.map(|name| teacher(name, instructed(endless)));
+                let scorer = world::perplexity(Scripted::new("prover").believing(|request| {
+                    // What is judged is the reasoning, closed by the cue alone.
+                    assert_eq!(request.prompt.prefix.matches("</think>").count(), 1, "{:?}", request.prompt.prefix);
+                    -1.0 / (1.0 + request.prompt.prefix.matches("### Step").count() as f64)
+                }));
+                let budget = Budget { reasoning: 90, answer: 20, step: 40, steps: 8 };
+                let settings = GenerateSettings { closing, budget, ..settings(search.clone()) };
+                solve(&Generator::new(settings, teachers.to_vec(), scorer).unwrap())
+            };
+            let what = format!("{endless} {search:?}");
+            // An integration without a single complete source has nothing to merge, and says so.
+            let open = run(Closing::Own);
+            let ends = if endless { TrajectoryEnd::ReasoningTruncated } else { TrajectoryEnd::Unclosed };
+            for trajectory in open.iter().flat_map(|result| &result.trajectories) {
+                assert_eq!(trajectory.end, ends, "{what}");
+            }
+            let closed = run(Closing::Forced).unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert!(!closed.trajectories.is_empty(), "{what}");
+            for trajectory in &closed.trajectories {
+                let response = &trajectory.response;
+                assert_eq!(trajectory.end, TrajectoryEnd::Complete, "{what}: {response:?}");
+                assert_eq!(response.matches("</think>").count(), 1, "{what}: {response:?}");
+                assert!(response.starts_with("### Step 1. s\n"), "{what}: {response:?}");
+                assert!(response.ends_with("\n</think>\n\nThe final answer is \\boxed{7}."), "{what}: {response:?}");
+            }
+            for one in &closed.candidates {
+                let most = if one.kind == StepKind::Answer { 20 } else { 90 + 20 };
+                assert!(one.usage.generated_tokens <= most, "{what}: {one:?}");
             }
         }
     }

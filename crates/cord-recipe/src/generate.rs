@@ -4,7 +4,7 @@ use serde::{Serialize, Serializer};
 
 use crate::arm::ModelNames;
 use crate::fault::FaultKind;
-use crate::reader::{Field, Fields, Word};
+use crate::reader::{Field, Fields, Word, is_default};
 use crate::scorer::{Normalise, Scorer};
 use crate::search::Search;
 use crate::tree::Value;
@@ -31,6 +31,9 @@ pub struct GenerateSettings {
     pub search: Search,
     /// How much may be written.
     pub budget: Budget,
+    /// Who closes the reasoning.
+    #[serde(skip_serializing_if = "is_default")]
+    pub closing: Closing,
     /// Which final trajectories are trained on.
     pub keep: Keep,
     /// The most seconds for one problem; one that takes longer fails. A clock decides then what is found, so a
@@ -44,6 +47,20 @@ pub struct GenerateSettings {
     /// compared on one scale. It is no part of the generation, but a stage after it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub measure: Option<Scorer>,
+}
+
+/// Who closes the reasoning block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Closing {
+    /// The teachers; what they leave open has no answer.
+    Own,
+    /// The search, where a teacher ends its turn inside the block or its budget runs out; then the answer is asked for.
+    Forced,
+}
+
+impl Word for Closing {
+    const WORDS: &'static [(&'static str, Self)] = &[("own", Self::Own), ("forced", Self::Forced)];
 }
 
 /// How reasoning is cut into steps. A recipe gives the word, or a table with the word as its `kind`.
@@ -194,6 +211,7 @@ impl GenerateSettings {
             };
             fields.fault_at("adaptive", kind);
         }
+        let closing = fields.or("closing", Closing::Own, Field::word);
         let keep = fields.or("keep", Keep::Complete, Field::word);
         let deadline = fields.optional("deadline", Field::count);
         let measure = fields.optional("measure", |field| {
@@ -224,6 +242,7 @@ impl GenerateSettings {
             scorer,
             search: search?,
             budget,
+            closing,
             keep,
             deadline,
             adaptive,

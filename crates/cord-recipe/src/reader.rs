@@ -313,7 +313,7 @@ mod tests {
     use serde::Serialize;
 
     use super::*;
-    use crate::generate::{Cues, Keep};
+    use crate::generate::{Closing, Cues, Keep};
     use crate::scorer::{Combine, JudgmentPrompt, Measured, Normalise, RewardPrompt, Scale};
     use crate::search::{AnswerBy, Choose, Finished, IntegrationPrompt, StopRule};
     use crate::train::Schedule;
@@ -325,6 +325,7 @@ mod tests {
                 assert_eq!(serde_json::to_value(value).unwrap(), *word, "{value:?}");
             }
         }
+        check::<Closing>();
         check::<Cues>();
         check::<StopRule>();
         check::<Choose>();

@@ -17,8 +17,8 @@ use cord_core::{
     Problem, Sampling, ScoreRequest, Seed, TokenLogprob, Usage,
 };
 use cord_generate::{
-    BeamSettings, Budget, DEFAULT_CUE, Drive, GenerateSettings, Generator, PredictivePerplexity, PromptTemplate,
-    SearchSettings, Segmenter, Teacher,
+    BeamSettings, DEFAULT_CUE, Drive, GenerateSettings, Generator, PredictivePerplexity, PromptTemplate,
+    SearchSettings, Teacher,
 };
 use cord_store::{Journal, Journaled};
 use futures::StreamExt;
@@ -111,13 +111,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
     let prompt = PromptTemplate::new("{question}")?;
     let scorer = PredictivePerplexity::new(used(&models[3]), DEFAULT_CUE, prompt.clone())?;
-    let settings = GenerateSettings {
-        policy: None,
-        prompt,
-        segmenter: Segmenter::PromptGuided,
-        search: SearchSettings::Beam(BeamSettings { width: 2, ..BeamSettings::default() }),
-        budget: Budget::default(),
-    };
+    let search = SearchSettings::Beam(BeamSettings { width: 2, ..BeamSettings::default() });
+    let settings = GenerateSettings { prompt, ..GenerateSettings::new(search) };
     let generator = Generator::new(settings, teachers.collect(), Arc::new(scorer))?;
     let requests = NonZeroUsize::new(256).ok_or("0")?;
     let drive = Drive { requests, ..Drive::at_once(requests) };

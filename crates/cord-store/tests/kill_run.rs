@@ -22,8 +22,8 @@ use cord_core::{
     Sampling, ScoreRequest, Seed, TokenLogprob,
 };
 use cord_generate::{
-    BeamSettings, Budget, DEFAULT_CUE, Drive, GenerateSettings, Generator, PredictivePerplexity, PromptTemplate,
-    SearchSettings, Segmenter, Teacher,
+    BeamSettings, DEFAULT_CUE, Drive, GenerateSettings, Generator, PredictivePerplexity, PromptTemplate,
+    SearchSettings, Teacher,
 };
 use cord_store::{Journal, Journaled, LedgerRow, Program, Store, candidates_to_parquet, trajectories_to_parquet};
 use cord_testkit::{Scripted, whisper};
@@ -131,13 +131,8 @@ fn run(folder: &Path) {
     let belief = |request: &ScoreRequest| -4.0 * whisper(&["belief", &request.prompt.prefix]);
     let prover = model(Scripted::new("prover").believing(belief));
     let scorer = PredictivePerplexity::new(prover, DEFAULT_CUE, prompt.clone()).expect("the prover scores");
-    let settings = GenerateSettings {
-        policy: None,
-        prompt,
-        segmenter: Segmenter::PromptGuided,
-        search: SearchSettings::Beam(BeamSettings { width: 2, ..BeamSettings::default() }),
-        budget: Budget::default(),
-    };
+    let search = SearchSettings::Beam(BeamSettings { width: 2, ..BeamSettings::default() });
+    let settings = GenerateSettings { prompt, ..GenerateSettings::new(search) };
     let generator = Generator::new(settings, teachers.to_vec(), Arc::new(scorer)).expect("everything fits");
     let requests = NonZeroUsize::new(IN_FLIGHT).expect("not 0");
     let drive = Drive { requests, ..Drive::at_once(NonZeroUsize::new(8).expect("not 0")) };
