@@ -1,5 +1,6 @@
 //! The binary `cord`: arguments in, stages run, results printed.
 
+mod ablate;
 mod accounts;
 mod datasets;
 mod doctor;
@@ -75,6 +76,7 @@ enum Verb {
     Reselect(reselect::ReselectArgs),
     /// Write a finished generation as a data set to train on, with a card for the Hugging Face hub.
     Export(export::ExportArgs),
+    Ablate(ablate::AblateArgs),
     Eval(eval::EvalArgs),
     Judge(judge::JudgeArgs),
     /// Look for what stands in the way of a run: device, disk, data sets, models, servers, and whether it all fits.
@@ -213,6 +215,11 @@ fn act(verb: &Verb) -> Result<ExitCode> {
         Verb::Export(args) => {
             print(&export::export(args)?);
             Ok(ExitCode::SUCCESS)
+        }
+        Verb::Ablate(args) => {
+            let (text, summary) = ablate::ablate(args)?;
+            print(&text);
+            Ok(exit(&summary))
         }
         Verb::Eval(args) => eval::act(args),
         Verb::Judge(args) => judge::act(args),

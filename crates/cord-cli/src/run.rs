@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use cord_core::Digest;
 use cord_recipe::{Figure, Identities, ModelSource, Plan, Recipe, StageKind, StageSettings, StageSpec};
-use cord_store::{Program, Remote, StageWriter, Store, StoreError, Timings};
+use cord_store::{Journal, Program, Remote, StageWriter, Store, StoreError, Timings};
 
 use crate::models::{Models, known_identity};
 use crate::progress::{Progress, StageProgress};
@@ -66,10 +66,20 @@ pub(crate) fn store(recipe: &Recipe) -> Result<Store> {
 /// Stages that do not wait for each other run side by side, as many as there are threads: a small model keeps one core
 /// busy, not two. No result depends on it.
 pub(crate) fn run(recipe: &Recipe, part: Part) -> Result<(Summary, Store, Plan)> {
+    run_with(recipe, part, None)
+}
+
+/// The same for a whole recipe whose generations share their replies: what one has asked the others find.
+pub(crate) fn run_sharing(recipe: &Recipe, replies: &Arc<Journal>) -> Result<(Summary, Store, Plan)> {
+    run_with(recipe, Part::Whole, Some(replies))
+}
+
+fn run_with(recipe: &Recipe, part: Part, replies: Option<&Arc<Journal>>) -> Result<(Summary, Store, Plan)> {
     let store = store(recipe)?;
     let models = Models::new(&recipe.run, &store)?;
     let plan = plan_with(recipe, &|label, source| models.identity(label, source))?;
-    let bench = Bench { store: &store, models: &models, run: &recipe.run, interrupted: &INTERRUPTED, part };
+    let interrupted = &INTERRUPTED;
+    let bench = Bench { store: &store, models: &models, run: &recipe.run, interrupted, part, replies };
     let work: Vec<&StageSpec> = plan.stages.iter().filter(|stage| part.does(stage, &plan.stages)).collect();
     let progress = Progress::new(work.len());
     let mut schedule = Schedule::default();

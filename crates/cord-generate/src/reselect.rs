@@ -96,7 +96,7 @@ pub(crate) fn with_prefixes(candidates: &[Candidate]) -> Vec<(String, &Candidate
     all
 }
 
-fn order(kind: StepKind) -> u8 {
+pub(crate) fn order(kind: StepKind) -> u8 {
     match kind {
         StepKind::Reasoning => 0,
         StepKind::Answer => 1,

@@ -4,7 +4,7 @@ use serde::{Serialize, Serializer};
 
 use crate::arm::ModelNames;
 use crate::fault::FaultKind;
-use crate::reader::{Field, Fields, Word};
+use crate::reader::{Field, Fields, Word, is_default};
 use crate::scorer::{Normalise, Scorer};
 use crate::search::Search;
 use crate::tree::Value;
@@ -31,6 +31,9 @@ pub struct GenerateSettings {
     pub search: Search,
     /// How much may be written.
     pub budget: Budget,
+    /// What names the random stream of a teacher's reply.
+    #[serde(skip_serializing_if = "is_default")]
+    pub draws: Draws,
     /// Which final trajectories are trained on.
     pub keep: Keep,
     /// The most seconds for one problem; one that takes longer fails. A clock decides then what is found, so a
@@ -143,6 +146,21 @@ pub struct Budget {
     pub steps: u32,
 }
 
+/// What names the random stream of a teacher's reply, besides the problem, the teacher and the sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Draws {
+    /// Where the question stands in the search: its depth and its beam's place.
+    ByPlace,
+    /// The text that is continued: a teacher that is asked the same replies the same, whoever else takes part. Arms that
+    /// are compared share their luck.
+    ByPrefix,
+}
+
+impl Word for Draws {
+    const WORDS: &'static [(&'static str, Self)] = &[("by-place", Self::ByPlace), ("by-prefix", Self::ByPrefix)];
+}
+
 /// Which final trajectories are trained on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -194,6 +212,7 @@ impl GenerateSettings {
             };
             fields.fault_at("adaptive", kind);
         }
+        let draws = fields.or("draws", Draws::ByPlace, Field::word);
         let keep = fields.or("keep", Keep::Complete, Field::word);
         let deadline = fields.optional("deadline", Field::count);
         let measure = fields.optional("measure", |field| {
@@ -224,6 +243,7 @@ impl GenerateSettings {
             scorer,
             search: search?,
             budget,
+            draws,
             keep,
             deadline,
             adaptive,

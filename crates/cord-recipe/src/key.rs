@@ -9,7 +9,7 @@ use cord_core::{Digest, Opening};
 use serde_json::{Value, json};
 
 use crate::datasets::DataSource;
-use crate::generate::Budget;
+use crate::generate::{Budget, Draws};
 use crate::model::ModelSource;
 use crate::plan::Identities;
 use crate::search::Search;
@@ -77,6 +77,10 @@ fn generate(stage: &GenerateStage, known: &Identities) -> Value {
     // Absent where none is given, as it was before there were deadlines.
     if let Some(deadline) = stage.deadline {
         matter["deadline"] = json!(deadline);
+    }
+    // The usual draws are left out, as they were before there were others.
+    if stage.draws != Draws::ByPlace {
+        matter["draws"] = json!(stage.draws);
     }
     // Only where it is: a stage without it keeps the key that it had before there was a choice.
     if let Some(adaptive) = stage.adaptive {

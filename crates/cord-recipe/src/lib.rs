@@ -44,7 +44,9 @@ pub use arm::Arm;
 pub use datasets::{DataSource, ProblemSettings};
 pub use eval::EvalSettings;
 pub use fault::{Fault, FaultKind, Faults, RecipeError};
-pub use generate::{Adaptive, Budget, Cues, DEFAULT_STEP_TOKENS, GenerateSettings, Keep, Segmenter, default_prompt};
+pub use generate::{
+    Adaptive, Budget, Cues, DEFAULT_STEP_TOKENS, Draws, GenerateSettings, Keep, Segmenter, default_prompt,
+};
 pub use model::{Model, ModelSource, Scratch, Server, ServerDialect, ServerHedge, ServerHedgeScope, TokenizerSource};
 pub use place::Location;
 pub use plan::{Identities, Needs, Plan};

@@ -263,6 +263,7 @@ fn generate_stage(arm: &Arm, settings: &GenerateSettings) -> GenerateStage {
         scorer: settings.scorer.as_ref().map(|scorer| with_models(arm, scorer)),
         search: settings.search.clone(),
         budget: settings.budget,
+        draws: settings.draws,
         deadline: settings.deadline,
         adaptive: settings.adaptive,
     }

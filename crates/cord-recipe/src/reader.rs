@@ -313,7 +313,7 @@ mod tests {
     use serde::Serialize;
 
     use super::*;
-    use crate::generate::{Cues, Keep};
+    use crate::generate::{Cues, Draws, Keep};
     use crate::scorer::{Combine, JudgmentPrompt, Measured, Normalise, RewardPrompt, Scale};
     use crate::search::{AnswerBy, Choose, Finished, IntegrationPrompt, StopRule};
     use crate::train::Schedule;
@@ -326,6 +326,7 @@ mod tests {
             }
         }
         check::<Cues>();
+        check::<Draws>();
         check::<StopRule>();
         check::<Choose>();
         check::<IntegrationPrompt>();

@@ -4,8 +4,9 @@ use cord_core::{Digest, Opening, Sampling};
 use serde::Serialize;
 
 use crate::datasets::{DataSource, ProblemSettings};
-use crate::generate::{Adaptive, Budget, Keep, Segmenter};
+use crate::generate::{Adaptive, Budget, Draws, Keep, Segmenter};
 use crate::model::{Model, ModelSource};
+use crate::reader::is_default;
 use crate::scorer::Scorer;
 use crate::search::Search;
 use crate::table::TableSettings;
@@ -168,6 +169,9 @@ pub struct GenerateStage {
     pub search: Search,
     /// How much may be written.
     pub budget: Budget,
+    /// What names the random stream of a teacher's reply.
+    #[serde(skip_serializing_if = "is_default")]
+    pub draws: Draws,
     /// The most seconds for one problem.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline: Option<u32>,

@@ -9,7 +9,7 @@ use crate::paper::PaperFigure;
 use crate::table::Recipe;
 
 /// Okabe and Ito's colours, which people with any kind of colour vision tell apart. More teachers use them again.
-const COLOURS: [RGBColor; 6] = [
+pub(crate) const COLOURS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
     RGBColor(230, 159, 0),
     RGBColor(0, 158, 115),

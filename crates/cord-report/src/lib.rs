@@ -3,11 +3,12 @@
 //! A [`Draft`] is filled by the caller and becomes a [`Table`] when it has no fault; a table has four
 //! renderings: [`terminal`](Table::terminal), [`markdown`](Table::markdown), [`csv`](Table::csv) and
 //! [`json`](Table::json). What was not measured is shown as `–` and never as 0. A [`CollaborationFigure`] is drawn as SVG
-//! and given as data.
+//! and given as data; so is an [`Ablation`] of a pool of teachers.
 //!
 //! This crate writes no files, prints nothing and recomputes no result: values and intervals come
 //! in as they are shown.
 
+mod ablation;
 mod collaboration;
 mod csv;
 mod error;
@@ -18,6 +19,7 @@ mod paper;
 mod table;
 mod terminal;
 
+pub use ablation::{Ablation, AblationFigure, SubsetPoint, TeacherWorth, TokenSums};
 pub use collaboration::{ArmShares, CollaborationFigure, FigureError};
 pub use error::{Faults, TableFault};
 pub use order::{Basis, Expectation, OrderVerdict, Pair, Standing, judge_orders};

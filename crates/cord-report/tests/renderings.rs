@@ -60,6 +60,7 @@ fn draft() -> Draft {
         commit: "f5768a3".into(),
         machine: "2 cores".into(),
         paper: None,
+        subject: None,
         columns: vec![
             column("accuracy", "accuracy %", Format::Percent),
             column("perplexity", "perplexity", Format::Decimal),
