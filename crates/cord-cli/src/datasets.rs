@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use cord_core::{Digest, Message, Problem, Prompt};
-use cord_eval::{Benchmark, Columns, RowShape};
+use cord_eval::{Benchmark, Columns, Row, RowShape};
 use cord_recipe::{DataSource, RunSettings};
 use cord_store::{read_jsonl, read_records};
 use ring::digest::{SHA256, digest as hashed};
@@ -37,6 +37,10 @@ struct Manifest {
     rows: RowShape,
     columns: Option<Columns>,
     split: Option<Split>,
+    /// The solutions that were published with the problems, to learn from.
+    traces: Option<Traces>,
+    /// How many problems it has, for estimates while its files are not here. In no digest.
+    count: Option<u64>,
 }
 
 /// Where a set is published.
@@ -59,6 +63,17 @@ struct DataFile {
     /// The names of its columns, where it has no first line that says them.
     #[serde(default)]
     header: Vec<String>,
+}
+
+/// The columns of a set's own solutions.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Traces {
+    question: String,
+    /// What stands in the reasoning block.
+    reasoning: String,
+    /// What follows it.
+    answer: Option<String>,
 }
 
 /// The rows whose `column` is a key of the object in a file.
@@ -112,16 +127,69 @@ pub(crate) fn digest(source: &DataSource, data: &Path) -> Result<Digest> {
 
 fn manifest_digest(path: &Path, data: &Path) -> Result<Digest> {
     let text = String::from_utf8(read(path)?).with_context(|| format!("`{}`: expected UTF-8", path.display()))?;
-    let content: toml::Table = text.parse().with_context(|| format!("`{}`", path.display()))?;
+    let mut content: toml::Table = text.parse().with_context(|| format!("`{}`", path.display()))?;
+    content.remove("count");
     let manifest = manifest(path)?;
     if manifest.generator.is_some() {
         return Ok(Digest::of_json(&(content, cord_mini::VERSION)));
     }
-    let all = manifest.files.iter().chain(manifest.split.iter().map(|split| &split.keys_of));
-    let unnamed: Vec<&DataFile> = all.filter(|file| file.sha256.is_none()).collect();
+    let unnamed = manifest.unnamed();
     let looked_at: Vec<Digest> =
         contents(&manifest, &unnamed, data)?.iter().map(|bytes| Digest::of_bytes(bytes)).collect();
     Ok(Digest::of_json(&(content, READER, looked_at)))
+}
+
+/// Is all there that the data set's name depends on? A plan can do without: its stages get their keys when it comes.
+pub(crate) fn is_here(source: &DataSource, data: &Path) -> Result<bool> {
+    let path = match source {
+        DataSource::Path(path) => return Ok(path.exists()),
+        DataSource::Dataset(_) => source.path(),
+        DataSource::Benchmark(_) => {
+            let benchmark = benchmark(source)?.expect("a benchmark has a definition");
+            match benchmark_data(&source.path(), &benchmark.dataset) {
+                Data::Manifest(path) => path,
+                Data::Problems(path) => return Ok(path.exists()),
+            }
+        }
+    };
+    Ok(manifest(&path)?.unnamed().iter().all(|file| data.join(&file.path).exists()))
+}
+
+/// How many problems a data set has: counted where its files are here, else as its manifest says; nothing where it does not.
+pub(crate) fn count(source: &DataSource, limit: Option<u32>, data: &Path) -> Result<Option<u64>> {
+    if let Ok(found) = problems(source, limit, data) {
+        return Ok(Some(found.len() as u64));
+    }
+    let path = match source {
+        DataSource::Path(_) => return Ok(None),
+        DataSource::Dataset(_) => source.path(),
+        DataSource::Benchmark(_) => {
+            let benchmark = benchmark(source)?.expect("a benchmark has a definition");
+            match benchmark_data(&source.path(), &benchmark.dataset) {
+                Data::Manifest(path) => path,
+                Data::Problems(_) => return Ok(None),
+            }
+        }
+    };
+    let limit = limit.map_or(u64::MAX, u64::from);
+    Ok(manifest(&path)?.count.map(|count| count.min(limit)))
+}
+
+/// How many rows a data set has to learn from; nothing where its manifest does not say.
+pub(crate) fn row_count(source: &DataSource, limit: Option<u32>, data: &Path) -> Result<Option<u64>> {
+    let count = match source {
+        DataSource::Dataset(_) => {
+            let manifest = manifest(&source.path())?;
+            let of_corpus = |corpus: toml::Table| u64::try_from(corpus.get("count")?.as_integer()?).ok();
+            match manifest.corpus {
+                Some(corpus) => of_corpus(corpus),
+                None => count(source, None, data)?,
+            }
+        }
+        DataSource::Path(_) | DataSource::Benchmark(_) => Some(rows(source, limit, "", data)?.len() as u64),
+    };
+    let limit = limit.map(u64::from);
+    Ok(count.map(|count| limit.map_or(count, |limit| count.min(limit))).or(limit))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -210,6 +278,14 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
     hashed(&SHA256, bytes).as_ref().iter().flat_map(digits).collect()
 }
 
+impl Manifest {
+    /// The files whose digests it does not hold.
+    fn unnamed(&self) -> Vec<&DataFile> {
+        let all = self.files.iter().chain(self.split.iter().map(|split| &split.keys_of));
+        all.filter(|file| file.sha256.is_none()).collect()
+    }
+}
+
 impl Origin {
     fn address(&self, from: &str) -> String {
         match (&self.hub, &self.github) {
@@ -257,9 +333,16 @@ fn manifest_problems(path: &Path, data: &Path) -> Result<Vec<Problem>> {
             table.try_into().with_context(|| format!("`{}`: `[problems]`", path.display()))?;
         return cord_mini::problems(&set).with_context(|| format!("`{}`", path.display()));
     }
+    let rows = manifest_rows(&manifest, data)?;
+    let columns = manifest.columns.as_ref().expect("a set of files has columns");
+    columns.problems(&manifest.name, &rows).with_context(|| format!("the data set `{}`", manifest.name))
+}
+
+/// The rows of a set that is read from files.
+fn manifest_rows(manifest: &Manifest, data: &Path) -> Result<Vec<Row>> {
     let mut files: Vec<&DataFile> = manifest.files.iter().collect();
     files.extend(manifest.split.iter().map(|split| &split.keys_of));
-    let mut read = contents(&manifest, &files, data)?;
+    let mut read = contents(manifest, &files, data)?;
     let keys = match &manifest.split {
         None => None,
         Some(split) => {
@@ -283,12 +366,35 @@ fn manifest_problems(path: &Path, data: &Path) -> Result<Vec<Problem>> {
             bail!("`{}`: expected a row for each of {} keys, got {} rows", manifest.name, keys.len(), rows.len());
         }
     }
-    let columns = manifest.columns.as_ref().expect("a set of files has columns");
-    columns.problems(&manifest.name, &rows).with_context(|| format!("the data set `{}`", manifest.name))
+    Ok(rows)
 }
 
-/// The rows of a data set to learn from, in its order.
-pub(crate) fn rows(source: &DataSource, limit: Option<u32>) -> Result<Vec<TrainingRow>> {
+/// A set's own solutions as conversations: the question as `prompt` asks it, and the reasoning in its block.
+fn traced(manifest: &Manifest, traces: &Traces, prompt: &str, limit: usize, data: &Path) -> Result<Vec<TrainingRow>> {
+    let rows = manifest_rows(manifest, data)?;
+    let row = |(place, row): (usize, &Row)| {
+        let text = |column: &str| -> Result<String> {
+            let value = row.get(column).and_then(serde_json::Value::as_str);
+            let text = value.with_context(|| {
+                format!("the data set `{}`, row {}: expected a text as `{column}`, got none", manifest.name, place + 1)
+            })?;
+            Ok(text.trim().to_owned())
+        };
+        let answer = traces.answer.as_deref().map(text).transpose()?.unwrap_or_default();
+        let response = format!("<think>\n{}\n</think>\n\n{answer}", text(&traces.reasoning)?);
+        let question = prompt.replace("{question}", &text(&traces.question)?);
+        let messages = vec![Message::user(question), Message::assistant(response.trim_end())];
+        Ok(TrainingRow {
+            id: format!("{}-{place:05}", manifest.name.replace('/', "-")),
+            text: RowText::Conversation(messages),
+        })
+    };
+    rows.iter().take(limit).enumerate().map(row).collect()
+}
+
+/// The rows of a data set to learn from, in its order. `prompt` asks the questions of solutions that were published without
+/// one.
+pub(crate) fn rows(source: &DataSource, limit: Option<u32>, prompt: &str, data: &Path) -> Result<Vec<TrainingRow>> {
     let path = source.path();
     let limit = limit.map_or(usize::MAX, |limit| limit as usize);
     let rows: Vec<TrainingRow> = match source {
@@ -301,8 +407,12 @@ pub(crate) fn rows(source: &DataSource, limit: Option<u32>) -> Result<Vec<Traini
         }
         DataSource::Dataset(_) => {
             let manifest = manifest(&path)?;
-            let table =
-                manifest.corpus.ok_or_else(|| anyhow!("`{}`: expected a table `[corpus]`, got none", manifest.name))?;
+            if let Some(traces) = &manifest.traces {
+                return traced(&manifest, traces, prompt, limit, data);
+            }
+            let table = manifest.corpus.ok_or_else(|| {
+                anyhow!("`{}`: expected a table `[corpus]` or `[traces]` to learn from, got none", manifest.name)
+            })?;
             let mut spec: cord_mini::CorpusSpec =
                 table.try_into().with_context(|| format!("`{}`: `[corpus]`", path.display()))?;
             spec.count = spec.count.min(limit);

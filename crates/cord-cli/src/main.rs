@@ -4,6 +4,7 @@ mod ablate;
 mod accounts;
 mod datasets;
 mod doctor;
+mod estimate;
 mod eval;
 mod export;
 mod figure;
@@ -65,7 +66,9 @@ enum Verb {
     /// Make generations of their finished shards: the same bytes as generating in one piece.
     Merge(MergeArgs),
     /// Show what a recipe would run: stages, what is done already, what it needs.
-    Plan(RecipeArgs),
+    ///
+    /// What is to run is estimated: requests, tokens, and by `[run.rates]` and `[run.prices]` GPU-hours and money.
+    Plan(PlanArgs),
     /// Make the table of a recipe whose stages are done, without running anything.
     Table(RecipeArgs),
     /// Search again among the candidates of a finished generation: other teachers, another search or scorer.
@@ -115,6 +118,15 @@ struct RecipeArgs {
     /// --features s3) or file:///folder
     #[arg(long, value_name = "URL")]
     remote: Option<String>,
+}
+
+#[derive(Args)]
+struct PlanArgs {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
@@ -193,9 +205,10 @@ fn act(verb: &Verb) -> Result<ExitCode> {
             Ok(exit(&summary))
         }
         Verb::Plan(args) => {
-            let recipe = args.read()?;
-            let plan = run::plan(&recipe)?;
-            print(&plan::describe(&recipe, &plan, &run::store(&recipe)?)?);
+            let recipe = args.recipe.read()?;
+            let (plan, store) = (run::plan(&recipe)?, run::store(&recipe)?);
+            let describe = if args.json { plan::json } else { plan::describe };
+            print(&describe(&recipe, &plan, &store)?);
             Ok(ExitCode::SUCCESS)
         }
         Verb::Table(args) => {

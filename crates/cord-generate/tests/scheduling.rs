@@ -79,6 +79,7 @@ fn settings() -> GenerateSettings {
         segmenter: Segmenter::PromptGuided,
         search: SearchSettings::Beam(BeamSettings::default()),
         budget: Budget::default(),
+        draws: cord_generate::Draws::default(),
     }
 }
 

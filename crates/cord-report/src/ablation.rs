@@ -1,6 +1,7 @@
 //! An ablation of a pool of teachers: its subsets and its teachers as two tables, and a figure of cost beside quality.
 
 use cord_eval::Estimate;
+use plotters::drawing::DrawingAreaErrorKind;
 use plotters::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -127,7 +128,7 @@ impl AblationFigure {
         Ok(text)
     }
 
-    fn draw(&self, text: &mut String) -> Result<(), Box<dyn std::error::Error + '_>> {
+    fn draw(&self, text: &mut String) -> Drawn {
         let root = SVGBackend::with_string(text, (2 * PANEL.0, PANEL.1 + 32)).into_drawing_area();
         root.fill(&WHITE)?;
         let root = root.titled(&self.title, ("sans-serif", 18))?;
@@ -138,7 +139,7 @@ impl AblationFigure {
         Ok(())
     }
 
-    fn draw_subsets<'a>(&self, area: &Area<'a>) -> Result<(), Box<dyn std::error::Error + 'a>> {
+    fn draw_subsets(&self, area: &Area<'_>) -> Drawn {
         // Room on the right for the names.
         let most = self.subsets.iter().map(|one| one.tokens).fold(1.0, f64::max) * 1.25;
         let mut chart = ChartBuilder::on(area)
@@ -182,36 +183,32 @@ impl AblationFigure {
         Ok(())
     }
 
-    fn draw_teachers<'a>(&self, area: &Area<'a>) -> Result<(), Box<dyn std::error::Error + 'a>> {
+    fn draw_teachers(&self, area: &Area<'_>) -> Drawn {
         let estimates = self.teachers.iter().flat_map(|one| [one.left_out, one.shapley]).flatten();
         let (low, high) = estimates
             .map(|of| percent(&of))
             .fold((0.0f64, 10.0f64), |(low, high), of| (low.min(of.low - 2.0), high.max(of.high + 2.0)));
-        let names: Vec<&str> = self.teachers.iter().map(|one| one.teacher.as_str()).collect();
-        let right = names.len().max(1) as f64;
-        let name_at = |x: &f64| {
-            let place = x.floor();
-            let name = (*x - place - 0.5).abs() < 1e-6 && place >= 0.0;
-            if name { names.get(place as usize).copied().unwrap_or_default().to_owned() } else { String::new() }
-        };
+        let right = self.teachers.len().max(1) as f64;
         let mut chart = ChartBuilder::on(area)
             .caption("teachers: what each is worth", ("sans-serif", 15))
             .margin(8)
             .x_label_area_size(36)
             .y_label_area_size(44)
-            .build_cartesian_2d(
-                (0.0..right).with_key_points((0..names.len()).map(|n| n as f64 + 0.5).collect()),
-                low..high,
-            )?;
+            .build_cartesian_2d(0.0..right, low..high)?;
         chart
             .configure_mesh()
             .y_desc(format!("{}, points", self.metric))
-            .x_label_formatter(&name_at)
+            .disable_x_axis()
             .y_labels(6)
             .y_label_formatter(&|y| format!("{y:.0}"))
             .disable_x_mesh()
             .light_line_style(TRANSPARENT)
             .draw()?;
+        for (place, one) in self.teachers.iter().enumerate() {
+            // Under the axis, below the teacher's bars.
+            let name = Text::new(one.teacher.clone(), (-14, 8), ("sans-serif", 12).into_font());
+            chart.draw_series([EmptyElement::at((place as f64 + 0.5, low)) + name])?;
+        }
         let kinds: [(&str, f64, fn(&TeacherWorth) -> Option<Estimate>); 2] =
             [("Shapley value", 0.36, |one| one.shapley), ("lost when left out", 0.64, |one| one.left_out)];
         for (place, (label, offset, pick)) in kinds.into_iter().enumerate() {
@@ -240,6 +237,8 @@ impl AblationFigure {
         Ok(())
     }
 }
+
+type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 

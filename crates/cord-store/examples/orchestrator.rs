@@ -117,6 +117,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         segmenter: Segmenter::PromptGuided,
         search: SearchSettings::Beam(BeamSettings { width: 2, ..BeamSettings::default() }),
         budget: Budget::default(),
+        draws: cord_generate::Draws::default(),
     };
     let generator = Generator::new(settings, teachers.collect(), Arc::new(scorer))?;
     let requests = NonZeroUsize::new(256).ok_or("0")?;

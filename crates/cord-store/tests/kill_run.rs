@@ -137,6 +137,7 @@ fn run(folder: &Path) {
         segmenter: Segmenter::PromptGuided,
         search: SearchSettings::Beam(BeamSettings { width: 2, ..BeamSettings::default() }),
         budget: Budget::default(),
+        draws: cord_generate::Draws::default(),
     };
     let generator = Generator::new(settings, teachers.to_vec(), Arc::new(scorer)).expect("everything fits");
     let requests = NonZeroUsize::new(IN_FLIGHT).expect("not 0");
