@@ -205,10 +205,19 @@ fn what_can_not_be_ablated_is_refused_with_every_reason() {
     fs::create_dir_all(desk.path("models/left")).unwrap();
     fs::create_dir_all(desk.path("models/right")).unwrap();
     let refused = |more: &[&str]| desk.cord(&[&ABLATE[..], more].concat()).expect(1).stderr;
-    insta::assert_snapshot!(refused(&["--subsets", "left+rihgt,cold"]), @"");
-    insta::assert_snapshot!(refused(&["--proposals", "4"]), @"");
-    insta::assert_snapshot!(refused(&["--set", "generate.teachers=[\"left\"]", "--set", "generate.search={ kind = \"single\", teacher = \"left\" }", "--set", "generate.deadline=5"]), @"");
-    insta::assert_snapshot!(refused(&["--set", "generate.adaptive={}", "--arm", "cord"]), @"");
-    insta::assert_snapshot!(refused(&["--set", "generate.adaptive={}"]), @"");
+    insta::assert_snapshot!(refused(&["--subsets", "left+rihgt,cold"]), @r#"
+    error: 2 faults:
+      expected `all`, `leave-one-out` or subsets of `left`, `right`, `hot` joined by `+` in `--subsets`, got `rihgt`
+      expected `all`, `leave-one-out` or subsets of `left`, `right`, `hot` joined by `+` in `--subsets`, got `cold`
+    "#);
+    insta::assert_snapshot!(refused(&["--proposals", "4"]), @"error: expected `--proposals` that subsets of 3 teachers can share evenly, got 4");
+    insta::assert_snapshot!(refused(&["--set", "generate.teachers=[\"left\"]", "--set", "generate.search={ kind = \"single\", teacher = \"left\" }", "--set", "generate.deadline=5"]), @r#"
+    error: 3 faults:
+      expected at least two teachers in `pool`, got `left`
+      expected a search that asks a pool of teachers, got `single` in `pool`, which asks one
+      expected `generate.deadline` to be absent from `pool`, got it: replies that are shared take no time, and subsets would not have the same; remove it
+    "#);
+    insta::assert_snapshot!(refused(&["--set", "generate.adaptive={}", "--arm", "cord"]), @"error: expected one of the recipe's arms, `pool`, got `cord`");
+    insta::assert_snapshot!(refused(&["--set", "generate.adaptive={}"]), @"error: expected `generate.adaptive` to be absent from `pool`, got it: which teachers are asked would depend on the pool; set it in no arm that is ablated");
     assert!(!desk.path("runs").exists(), "what is refused makes no folder");
 }

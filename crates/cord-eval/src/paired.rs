@@ -19,6 +19,9 @@ const EXACT_SIGNS: usize = 14;
 /// Beyond that, this many patterns are drawn.
 const DRAWN_SIGNS: u32 = 9_999;
 
+/// What is left of many weighted terms that cancel is rounding, and no difference.
+const ROUNDING: f64 = 1e-12;
+
 /// Below this many problems with a difference, their spread says too little of the variance.
 const FEW_DIFFER: usize = 5;
 
@@ -108,9 +111,10 @@ fn contrast_grid(terms: &[(f64, &[Scores])]) -> Result<Grid, StatsError> {
             let mut means = terms.iter().map(|(weight, scores)| (*weight, scores[place.min(scores.len() - 1)].means()));
             let Some((weight, first)) = means.next() else { return BTreeMap::new() };
             let first = first.into_iter().map(|(id, value)| (id, weight * value)).collect();
-            means.fold(first, |sums: BTreeMap<&str, f64>, (weight, means)| {
+            let sums = means.fold(first, |sums: BTreeMap<&str, f64>, (weight, means)| {
                 sums.into_iter().filter_map(|(id, sum)| Some((id, sum + weight * means.get(id)?))).collect()
-            })
+            });
+            sums.into_iter().map(|(id, sum)| (id, if sum.abs() < ROUNDING { 0.0 } else { sum })).collect()
         })
         .collect();
     Ok(Grid::from_means(&sums))

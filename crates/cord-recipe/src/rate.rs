@@ -21,7 +21,7 @@ pub struct Rate {
 
 impl Rate {
     pub(crate) fn read(fields: Fields<'_>) -> Self {
-        let rate = |field: &Field<'_>| field.number("a number of tokens a second, above 0", |rate| rate > 0.0);
+        let rate = |field: &Field<'_>| field.number("a number of tokens a second, above 0,", |rate| rate > 0.0);
         let found = Self {
             generated: fields.optional("generated", rate),
             scored: fields.optional("scored", rate),

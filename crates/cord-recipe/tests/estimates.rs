@@ -142,8 +142,25 @@ fn what_estimates_go_by_changes_no_experiment_and_has_its_faults() {
         let overrides = [over.to_owned()];
         Recipe::read(HEAD, Path::new("costs.toml"), &overrides, &|_| true).unwrap_err().to_string()
     };
-    insta::assert_snapshot!(refused("run.rates.z.generated=3"), @"");
-    insta::assert_snapshot!(refused("run.rates.a.gpus=3"), @"");
-    insta::assert_snapshot!(refused("run.rates.a.generated=0"), @"");
-    insta::assert_snapshot!(refused("run.expected.step=30"), @"");
+    insta::assert_snapshot!(refused("run.rates.z.generated=3"), @r#"
+    `costs.toml` has 1 fault
+
+    --set run.rates.z.generated=3: expected a model that `[models]` defines as `run.rates.z`, got `z`
+      hint: did you mean `a`?
+    "#);
+    insta::assert_snapshot!(refused("run.rates.a.gpus=3"), @r#"
+    `costs.toml` has 1 fault
+
+    --set run.rates.a.gpus=3: expected tokens a second (or `scored`, or `trained`) as `run.rates.a.generated`, got nothing
+    "#);
+    insta::assert_snapshot!(refused("run.rates.a.generated=0"), @r#"
+    `costs.toml` has 1 fault
+
+    --set run.rates.a.generated=0: expected a number of tokens a second, above 0, as `run.rates.a.generated`, got `0`
+    "#);
+    insta::assert_snapshot!(refused("run.expected.step=30"), @r#"
+    `costs.toml` has 1 fault
+
+    --set run.expected.step=30: expected at most `reasoning` = 20 as `run.expected.step`, got `30`
+    "#);
 }

@@ -121,16 +121,113 @@ fn a_value_that_is_added_renames_no_arm() {
 
 #[test]
 fn faults_of_a_grid_have_their_places() {
-    insta::assert_snapshot!(faults("[matrix]\n\"generate.search.width\" = []\n\"generate.budget\" = 3\n\"genrate.search.width\" = [1]\nrun = [1]\neval = [1]\n"), @"");
-    insta::assert_snapshot!(faults("[matrix]\n\"generate.search.widht\" = [1, 2]\n"), @"");
-    insta::assert_snapshot!(faults("[matrix]\n\"generate.search.width\" = [1, \"two\", 0]\n"), @"");
-    insta::assert_snapshot!(faults("[matrix]\n\"generate.search.width\" = [1, 1]\n"), @"");
-    insta::assert_snapshot!(faults("[matrix]\n\"generate.search.width\" = [1]\ngenerate.search.width = [2]\n"), @"");
-    insta::assert_snapshot!(faults("[matrix]\n\"generate.search.width\" = [1, 2]\n[[arms]]\nname = \"a\"\n[[arms]]\nname = \"a_width-2\"\nmatrix = false\n"), @"");
-    insta::assert_snapshot!(faults("[matrix]\n\"generate.search.width\" = [1, 2]\n[[arms]]\nname = \"a\"\nmatrix = false\n"), @"");
-    insta::assert_snapshot!(faults("[matrix]\n[[arms]]\nname = \"a\"\nmatrix = 3\n"), @"");
-    insta::assert_snapshot!(faults("matrix = 3\n"), @"");
+    insta::assert_snapshot!(faults("[matrix]\n\"generate.search.width\" = []\n\"generate.budget\" = 3\n\"genrate.search.width\" = [1]\nrun = [1]\neval = [1]\n"), @r#"
+    `grid.toml` has 5 faults
+
+    grid.toml:10:27: expected a list of at least one value as `matrix.generate.search.width`, got `[]`
+        |
+     10 | "generate.search.width" = []
+        |                           ^^
+
+    grid.toml:11:21: expected a list of values as `matrix.generate.budget`, got the whole number `3`
+        |
+     11 | "generate.budget" = 3
+        |                     ^
+
+    grid.toml:12:1: expected one of the keys `problems`, `models`, `generate`, `train`, `eval` in `matrix`, got `genrate`
+        |
+     12 | "genrate.search.width" = [1]
+        | ^^^^^^^^^^^^^^^^^^^^^^
+      hint: did you mean `generate`?
+
+    grid.toml:13:1: expected one of the keys `problems`, `models`, `generate`, `train`, `eval` in `matrix`, got `run`
+        |
+     13 | run = [1]
+        | ^^^
+
+    grid.toml:14:8: expected a table of lists, or the path of a key such as `eval.…`, as `matrix.eval`, got a list of 1
+        |
+     14 | eval = [1]
+        |        ^^^
+    "#);
+    insta::assert_snapshot!(faults("[matrix]\n\"generate.search.widht\" = [1, 2]\n"), @r#"
+    `grid.toml` has 1 fault
+
+    grid.toml:10:1: expected one of the keys `answer-by`, `finished`, `kind`, `proposals`, `select`, `stop`, `width` in `generate.search`, got `widht`
+        |
+     10 | "generate.search.widht" = [1, 2]
+        | ^^^^^^^^^^^^^^^^^^^^^^^
+      hint: did you mean `width`?
+    "#);
+    insta::assert_snapshot!(faults("[matrix]\n\"generate.search.width\" = [1, \"two\", 0]\n"), @r#"
+    `grid.toml` has 2 faults
+
+    grid.toml:10:31: expected a whole number of at least 1 as `generate.search.width`, got the text `"two"`
+        |
+     10 | "generate.search.width" = [1, "two", 0]
+        |                               ^^^^^
+      in arm `width-two`
+
+    grid.toml:10:38: expected a whole number of at least 1 as `generate.search.width`, got `0`
+        |
+     10 | "generate.search.width" = [1, "two", 0]
+        |                                      ^
+      in arm `width-0`
+    "#);
+    insta::assert_snapshot!(faults("[matrix]\n\"generate.search.width\" = [1, 1]\n"), @r#"
+    `grid.toml` has 1 fault
+
+    grid.toml:10:31: expected each of `matrix.generate.search.width` once, got `1` again
+        |
+     10 | "generate.search.width" = [1, 1]
+        |                               ^
+    "#);
+    insta::assert_snapshot!(faults("[matrix]\n\"generate.search.width\" = [1]\ngenerate.search.width = [2]\n"), @r#"
+    `grid.toml` has 1 fault
+
+    grid.toml:10:1: expected each of `matrix` once, got `generate.search.width` again
+        |
+     10 | "generate.search.width" = [1]
+        | ^^^^^^^^^^^^^^^^^^^^^^^
+    "#);
+    insta::assert_snapshot!(faults("[matrix]\n\"generate.search.width\" = [1, 2]\n[[arms]]\nname = \"a\"\n[[arms]]\nname = \"a_width-2\"\nmatrix = false\n"), @r#"
+    `grid.toml` has 1 fault
+
+    grid.toml:14:8: expected each of `arms` once, got `a_width-2` again
+        |
+     14 | name = "a_width-2"
+        |        ^^^^^^^^^^^
+    "#);
+    insta::assert_snapshot!(faults("[matrix]\n\"generate.search.width\" = [1, 2]\n[[arms]]\nname = \"a\"\nmatrix = false\n"), @r#"
+    `grid.toml` has 1 fault
+
+    grid.toml:9:2: expected an arm that `[matrix]` takes apart, got `matrix = false` in all of them
+       |
+     9 | [matrix]
+       |  ^^^^^^
+      hint: remove it from one, or remove `[matrix]`
+    "#);
+    insta::assert_snapshot!(faults("[matrix]\n[[arms]]\nname = \"a\"\nmatrix = 3\n"), @r#"
+    `grid.toml` has 2 faults
+
+    grid.toml:9:2: expected a table of at least one list as `matrix`, got `{}`
+       |
+     9 | [matrix]
+       |  ^^^^^^
+
+    grid.toml:12:10: expected `true` or `false` as `arms.matrix`, got the whole number `3`
+        |
+     12 | matrix = 3
+        |          ^
+    "#);
     let many: Vec<String> = (1..=20).map(|n| n.to_string()).collect();
     let many = many.join(", ");
-    insta::assert_snapshot!(faults(&format!("[matrix]\n\"generate.search.width\" = [{many}]\n\"generate.search.proposals\" = [{many}]\n")), @"");
+    insta::assert_snapshot!(faults(&format!("[matrix]\n\"generate.search.width\" = [{many}]\n\"generate.search.proposals\" = [{many}]\n")), @r#"
+    `grid.toml` has 1 fault
+
+    grid.toml:9:2: expected a grid of at most 256 arms as `matrix`, got `1 × 20 × 20 = 400`
+       |
+     9 | [matrix]
+       |  ^^^^^^
+    "#);
 }
