@@ -6,6 +6,7 @@ use plotters::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::collaboration::{COLOURS, FigureError};
+use crate::grid::with_separators;
 use crate::table::Table;
 
 /// A panel's width and height in pixels.
@@ -91,6 +92,19 @@ impl TokenSums {
     pub fn scored_share(&self) -> f64 {
         self.scored as f64 / self.scored_apart.max(1) as f64
     }
+
+    /// Both in words, of so many subsets.
+    pub fn line(&self, subsets: usize) -> String {
+        let of = |count: u64, apart: u64, share: f64| {
+            let (count, apart) = (with_separators(count), with_separators(apart));
+            format!("{count} tokens where separate runs would {apart} ({:.1} %)", 100.0 * share)
+        };
+        format!(
+            "{subsets} subsets share their replies: they generate {}, and score {}.",
+            of(self.generated, self.generated_apart, self.generated_share()),
+            of(self.scored, self.scored_apart, self.scored_share()),
+        )
+    }
 }
 
 impl Ablation {
@@ -141,7 +155,7 @@ impl AblationFigure {
 
     fn draw_subsets(&self, area: &Area<'_>) -> Drawn {
         // Room on the right for the names.
-        let most = self.subsets.iter().map(|one| one.tokens).fold(1.0, f64::max) * 1.25;
+        let most = self.subsets.iter().map(|one| one.tokens).fold(1.0, f64::max) * 1.35;
         let mut chart = ChartBuilder::on(area)
             .caption("subsets: quality over cost", ("sans-serif", 15))
             .margin(8)

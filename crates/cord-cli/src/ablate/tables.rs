@@ -74,17 +74,9 @@ impl Findings<'_> {
             }
             rows.push(Row { arm: self.pool.name(*subset), metrics, ..Row::default() });
         }
-        let apart = |of: u64, share: f64| format!("{of} tokens, {:.1} % of what separate runs would", 100.0 * share);
         let notes = vec![
             seeds(self.recipe),
-            format!(
-                "{} subsets share their replies: they generate {} ({}) and score {} ({}).",
-                self.pool.subsets.len(),
-                apart(tokens.generated, tokens.generated_share()),
-                tokens.generated_apart,
-                apart(tokens.scored, tokens.scored_share()),
-                tokens.scored_apart,
-            ),
+            tokens.line(self.pool.subsets.len()),
             "New is what no subset above has asked; the sum does not depend on their order. Tokens are sums over seeds."
                 .to_owned(),
         ];
