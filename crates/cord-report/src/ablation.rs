@@ -1,11 +1,10 @@
 //! An ablation of a pool of teachers: its subsets and its teachers as two tables, and a figure of cost beside quality.
 
 use cord_eval::Estimate;
-use plotters::drawing::DrawingAreaErrorKind;
 use plotters::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::collaboration::{COLOURS, FigureError};
+use crate::figure::{Drawn, FigureError, colour, legend, svg};
 use crate::grid::with_separators;
 use crate::table::Table;
 
@@ -136,10 +135,7 @@ impl AblationFigure {
     /// # Errors
     /// What the drawing library has to say against it.
     pub fn svg(&self) -> Result<String, FigureError> {
-        let mut text = String::new();
-        let drawn = self.draw(&mut text);
-        drawn.map_err(|error| FigureError { title: self.title.clone(), reason: error.to_string() })?;
-        Ok(text)
+        svg(&self.title, |text| self.draw(text))
     }
 
     fn draw(&self, text: &mut String) -> Drawn {
@@ -173,7 +169,7 @@ impl AblationFigure {
             .light_line_style(TRANSPARENT)
             .draw()?;
         for one in &self.subsets {
-            let colour = COLOURS[(one.teachers.max(1) - 1) as usize % COLOURS.len()];
+            let colour = colour(one.teachers.max(1) as usize - 1);
             let (x, of) = (one.tokens, percent(&one.quality));
             chart.draw_series([PathElement::new([(x, of.low), (x, of.high)], colour.mix(0.4))])?;
             chart.draw_series([Circle::new((x, of.value), 4, colour.filled())])?;
@@ -183,18 +179,12 @@ impl AblationFigure {
         }
         let sizes: std::collections::BTreeSet<u32> = self.subsets.iter().map(|one| one.teachers).collect();
         for size in sizes {
-            let colour = COLOURS[(size.max(1) - 1) as usize % COLOURS.len()];
+            let colour = colour(size.max(1) as usize - 1);
             let label = if size == 1 { "1 teacher".to_owned() } else { format!("{size} teachers") };
             let key = move |(x, y): (i32, i32)| Circle::new((x + 8, y), 4, colour.filled());
             chart.draw_series(std::iter::empty::<Circle<(f64, f64), i32>>())?.label(label).legend(key);
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::LowerRight)
-            .background_style(WHITE.mix(0.8))
-            .border_style(BLACK.mix(0.2))
-            .draw()?;
-        Ok(())
+        legend(&mut chart, SeriesLabelPosition::LowerRight)
     }
 
     fn draw_teachers(&self, area: &Area<'_>) -> Drawn {
@@ -226,7 +216,7 @@ impl AblationFigure {
         let kinds: [(&str, f64, fn(&TeacherWorth) -> Option<Estimate>); 2] =
             [("Shapley value", 0.36, |one| one.shapley), ("lost when left out", 0.64, |one| one.left_out)];
         for (place, (label, offset, pick)) in kinds.into_iter().enumerate() {
-            let colour = COLOURS[place];
+            let colour = colour(place);
             let mut drawn = false;
             for (teacher, one) in self.teachers.iter().enumerate() {
                 let Some(of) = pick(one) else { continue };
@@ -242,17 +232,9 @@ impl AblationFigure {
                 chart.draw_series(std::iter::empty::<Rectangle<(f64, f64)>>())?.label(label).legend(key);
             }
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
-            .background_style(WHITE.mix(0.8))
-            .border_style(BLACK.mix(0.2))
-            .draw()?;
-        Ok(())
+        legend(&mut chart, SeriesLabelPosition::UpperRight)
     }
 }
-
-type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 

@@ -12,6 +12,7 @@ mod ablation;
 mod collaboration;
 mod csv;
 mod error;
+mod figure;
 mod grid;
 mod markdown;
 mod order;
@@ -20,8 +21,9 @@ mod table;
 mod terminal;
 
 pub use ablation::{Ablation, AblationFigure, SubsetPoint, TeacherWorth, TokenSums};
-pub use collaboration::{ArmShares, CollaborationFigure, FigureError};
+pub use collaboration::{ArmShares, CollaborationFigure};
 pub use error::{Faults, TableFault};
+pub use figure::FigureError;
 pub use order::{Basis, Expectation, OrderVerdict, Pair, Standing, judge_orders};
 pub use paper::{Paper, PaperColumn, PaperFigure, PaperMap, PaperRow, PaperTable};
 pub use table::{Column, Draft, Format, Metric, PaperSource, Recipe, Row, Table};
