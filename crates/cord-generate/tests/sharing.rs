@@ -95,7 +95,9 @@ fn counted(world: &World, search_settings: &SearchSettings, draws: Draws) -> (Us
         by_ledger += sharing.add(1, &result.problem, &result.candidates);
     }
     let mut by_model = Usage::default();
-    together.lock().unwrap().values().for_each(|usage| by_model += *usage);
+    for usage in together.lock().unwrap().values() {
+        by_model += *usage;
+    }
     (apart, by_model, by_ledger)
 }
 

@@ -228,7 +228,9 @@ impl Estimate {
 
     fn of(models: BTreeMap<String, Work>, run: &RunSettings) -> Self {
         let mut total = Work::default();
-        models.values().for_each(|work| total += *work);
+        for work in models.values() {
+            total += *work;
+        }
         let add = |sum: Option<Span>, one: Option<Span>| Some(sum? + one?);
         let hours = models.iter().map(|(name, work)| {
             let rate = run.rates.get(name)?;

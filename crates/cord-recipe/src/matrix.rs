@@ -62,18 +62,16 @@ pub(crate) fn expand(root: &mut Node, faults: &mut Vec<RawFault>) {
 /// The keys with their values, in alphabetical order.
 fn axes(matrix: &Entry, faults: &mut Vec<RawFault>) -> Vec<Axis> {
     let mut axes = Vec::new();
-    match &matrix.node.value {
-        Value::Table(table) => gather(table, &[], &mut axes, faults),
-        _ => {
-            let kind = FaultKind::WrongType {
-                key: "matrix".to_owned(),
-                expected: "a table of lists, by the keys that they are for,".to_owned(),
-                given: matrix.node.describe(),
-            };
-            faults.push(RawFault { kind, place: matrix.node.place });
-            return axes;
-        }
-    }
+    let Value::Table(table) = &matrix.node.value else {
+        let kind = FaultKind::WrongType {
+            key: "matrix".to_owned(),
+            expected: "a table of lists, by the keys that they are for,".to_owned(),
+            given: matrix.node.describe(),
+        };
+        faults.push(RawFault { kind, place: matrix.node.place });
+        return axes;
+    };
+    gather(table, &[], &mut axes, faults);
     if axes.is_empty() && faults.is_empty() {
         faults.push(out_of_range("matrix", "a table of at least one list", "{}", matrix.key));
     }
@@ -142,7 +140,9 @@ fn label(axes: &mut [Axis]) {
     let longest = axes.iter().map(|axis| axis.path.len()).max().unwrap_or(0);
     for parts in 1..=longest.max(1) {
         let mut count: BTreeMap<String, usize> = BTreeMap::new();
-        axes.iter().for_each(|axis| *count.entry(short(axis, parts)).or_default() += 1);
+        for axis in axes.iter() {
+            *count.entry(short(axis, parts)).or_default() += 1;
+        }
         for axis in axes.iter_mut().filter(|axis| axis.label.is_empty()) {
             let label = short(axis, parts);
             if count[&label] == 1 || parts == longest {

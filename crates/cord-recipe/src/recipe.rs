@@ -140,7 +140,9 @@ fn resolve(text: &str, overrides: &[String], gathered: &mut Gathered) -> Option<
     }
     if let Some(root) = &mut root {
         matrix::expand(root, &mut faults);
-        of_arms.into_iter().for_each(|over| apply_override(root, over, &mut faults));
+        for over in of_arms {
+            apply_override(root, over, &mut faults);
+        }
     }
     gathered.add(faults, None);
     root
