@@ -213,7 +213,7 @@ impl AblationFigure {
             let name = Text::new(one.teacher.clone(), (-14, 8), ("sans-serif", 12).into_font());
             chart.draw_series([EmptyElement::at((place as f64 + 0.5, low)) + name])?;
         }
-        let kinds: [(&str, f64, fn(&TeacherWorth) -> Option<Estimate>); 2] =
+        let kinds: [Kind; 2] =
             [("Shapley value", 0.36, |one| one.shapley), ("lost when left out", 0.64, |one| one.left_out)];
         for (place, (label, offset, pick)) in kinds.into_iter().enumerate() {
             let colour = colour(place);
@@ -235,6 +235,9 @@ impl AblationFigure {
         legend(&mut chart, SeriesLabelPosition::UpperRight)
     }
 }
+
+/// A kind of bar: its name, its place within a teacher's room, and its value.
+type Kind = (&'static str, f64, fn(&TeacherWorth) -> Option<Estimate>);
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 
