@@ -216,7 +216,9 @@ fn table(lines: &[(&str, &Estimate)], sum: &Estimate) -> String {
     for (label, row) in labels.zip(&rows) {
         let mut line = format!("  {label:<first$}");
         for (cell, width) in row.iter().zip(&widths) {
-            line += &format!("  {cell:>width$}");
+            line.push_str("  ");
+            line.extend(std::iter::repeat_n(' ', width.saturating_sub(cell.chars().count())));
+            line.push_str(cell);
         }
         text += line.trim_end();
         text.push('\n');

@@ -26,15 +26,14 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn of(recipe: &Recipe, args: &TeachersArgs) -> Result<Self> {
-        let arm = match &args.arm {
-            Some(name) => recipe.arm(name).with_context(|| {
+        let arm = if let Some(name) = &args.arm {
+            recipe.arm(name).with_context(|| {
                 let names: Vec<String> = recipe.arms.iter().map(|arm| format!("`{}`", arm.name)).collect();
                 format!("expected one of the recipe's arms, {}, got `{name}`", names.join(", "))
-            })?,
-            None => {
-                let generates = recipe.arms.iter().find(|arm| arm.generate.is_some());
-                generates.context("expected a recipe with an arm that generates, got none")?
-            }
+            })?
+        } else {
+            let generates = recipe.arms.iter().find(|arm| arm.generate.is_some());
+            generates.context("expected a recipe with an arm that generates, got none")?
         };
         let Some(generate) = &arm.generate else {
             bail!("expected an arm that generates, got `{}`, which does not", arm.name)
