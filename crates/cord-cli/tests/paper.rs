@@ -162,3 +162,47 @@ fn the_papers_table_3_cut_down_runs_to_its_table() {
     assert_eq!(made["paper"]["table"], "table-3");
     assert_eq!(table.cord("table").expect(0).stdout, ran.stdout);
 }
+
+#[test]
+fn a_student_learns_from_the_traces_that_a_set_was_published_with() {
+    let desk = Desk::bare();
+    fs::create_dir_all(desk.path("datasets/traced")).unwrap();
+    fs::create_dir_all(desk.path("data")).unwrap();
+    desk.write(
+        "datasets/traced/train.toml",
+        "name = \"traced/train\"\ncount = 4\n[[files]]\npath = \"rows.jsonl\"\nfrom = \"rows.jsonl\"\n[columns]\nquestion = \"q\"\n\
+         answer = { column = \"a\" }\n[traces]\nquestion = \"q\"\nreasoning = \"r\"\nanswer = \"said\"\n",
+    );
+    let set = [
+        "--set",
+        "train.data={ dataset = \"traced/train\" }",
+        "--set",
+        "train.steps=2",
+        "--set",
+        "train.prompt=\"Solve: {question}\"",
+    ];
+    let cord = |verb: &str| desk.cord(&[&[verb, "recipes/scratch.toml"][..], &set].concat());
+    // A plan needs no data; a run says what to put where.
+    let plan = cord("plan").expect(0).stdout;
+    assert!(plan.contains("needs the data set traced/train (not here yet"), "{plan}");
+    let missing = cord("run").expect(1).stderr;
+    assert!(missing.contains("expected `data/rows.jsonl`, got nothing: put there `rows.jsonl`"), "{missing}");
+    let row = |n: usize| {
+        format!(
+            "{{\"q\": \"{n} + 1?\", \"a\": \"{}\", \"r\": \" one more than {n} \", \"said\": \"It is {}.\"}}\n",
+            n + 1,
+            n + 1
+        )
+    };
+    desk.write("data/rows.jsonl", &(0..4).map(row).collect::<String>());
+    cord("run").expect(0);
+    let folder = desk.stage_of(&[&["recipes/scratch.toml"][..], &set].concat(), "train left, seed 1");
+    let audit = fs::read_to_string(folder.join("audit.txt")).unwrap();
+    for part in ["Solve: 0 + 1?", "one more than 0", "It is 1."] {
+        assert!(audit.contains(part), "no `{part}` in:\n{audit}");
+    }
+    // A row without its text is told by its place.
+    desk.write("data/rows.jsonl", &format!("{}{{\"q\": \"x\", \"a\": \"1\", \"said\": \"1\"}}\n", row(0)));
+    let torn = cord("run").expect(1).stderr;
+    assert!(torn.contains("row 2: expected a text as `r`, got none"), "{torn}");
+}
