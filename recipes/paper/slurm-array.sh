@@ -2,10 +2,10 @@
 # Trajectories for one recipe on a Slurm cluster: each task of the array serves the teachers on its own node and generates one
 # shard of the problems.
 #
-#   sbatch --array=0-7 recipes/paper/slurm-array.sh recipes/paper/cord.toml
-#   sbatch --array=3,5 --export=ALL,SHARDS=8 recipes/paper/slurm-array.sh recipes/paper/cord.toml     # these once more
-#   cord merge recipes/paper/cord.toml --shards 8        # when all have ended; names the shards that are missing
-#   cord run recipes/paper/cord.toml                     # the rest: student, benchmarks, table
+#   sbatch --array=0-7 recipes/paper/slurm-array.sh recipes/paper/table-2.toml
+#   sbatch --array=3,5 --export=ALL,SHARDS=8 recipes/paper/slurm-array.sh recipes/paper/table-2.toml     # these once more
+#   cord merge recipes/paper/table-2.toml --shards 8        # when all have ended; names the shards that are missing
+#   cord run recipes/paper/table-2.toml                     # the rest: student, benchmarks, table
 #
 # Shards write to one shared folder (`[run] out`), each into a folder of its own under a lock, so tasks need not know of each
 # other. A file system with working `flock` is needed: NFS 4 and GPFS have it, Lustre where it is mounted with `-o flock`. Without

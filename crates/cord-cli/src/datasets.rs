@@ -47,6 +47,8 @@ pub(crate) struct Manifest {
     rows: RowShape,
     columns: Option<Columns>,
     split: Option<Split>,
+    /// How many problems it has, for estimates while its files are not here. In no digest.
+    count: Option<u64>,
 }
 
 /// Where a set is published.
@@ -83,6 +85,11 @@ impl Manifest {
     /// Every file that it takes.
     pub(crate) fn all_files(&self) -> impl Iterator<Item = &DataFile> {
         self.files.iter().chain(self.split.iter().map(|split| &split.keys_of))
+    }
+
+    /// The files whose digests it does not hold.
+    fn unnamed(&self) -> Vec<&DataFile> {
+        self.all_files().filter(|file| file.sha256.is_none()).collect()
     }
 }
 
@@ -130,15 +137,69 @@ pub(crate) fn digest(source: &DataSource, data: &Path) -> Result<Digest> {
 
 fn manifest_digest(path: &Path, data: &Path) -> Result<Digest> {
     let text = String::from_utf8(read(path)?).with_context(|| format!("`{}`: expected UTF-8", path.display()))?;
-    let content: toml::Table = text.parse().with_context(|| format!("`{}`", path.display()))?;
+    let mut content: toml::Table = text.parse().with_context(|| format!("`{}`", path.display()))?;
+    content.remove("count");
     let manifest = manifest(path)?;
     if manifest.generator.is_some() {
         return Ok(Digest::of_json(&(content, cord_mini::VERSION)));
     }
-    let unnamed: Vec<&DataFile> = manifest.all_files().filter(|file| file.sha256.is_none()).collect();
+    let unnamed = manifest.unnamed();
     let looked_at: Vec<Digest> =
         contents(&manifest, &unnamed, data)?.iter().map(|bytes| Digest::of_bytes(bytes)).collect();
     Ok(Digest::of_json(&(content, READER, looked_at)))
+}
+
+/// Is all there that the data set's name depends on? A plan can do without: its stages get their keys when it comes.
+pub(crate) fn is_here(source: &DataSource, data: &Path) -> Result<bool> {
+    let path = match source {
+        DataSource::Path(path) => return Ok(path.exists()),
+        DataSource::Dataset(_) => source.path(),
+        DataSource::Benchmark(_) => {
+            let benchmark = benchmark(source)?.expect("a benchmark has a definition");
+            match benchmark_data(&source.path(), &benchmark.dataset) {
+                Data::Manifest(path) => path,
+                Data::Problems(path) => return Ok(path.exists()),
+            }
+        }
+    };
+    Ok(manifest(&path)?.unnamed().iter().all(|file| data.join(&file.path).exists()))
+}
+
+/// How many problems a data set has: counted where its files are here, else as its manifest says; nothing where it does not.
+pub(crate) fn count(source: &DataSource, limit: Option<u32>, data: &Path) -> Result<Option<u64>> {
+    if let Ok(found) = problems(source, limit, data) {
+        return Ok(Some(found.len() as u64));
+    }
+    let path = match source {
+        DataSource::Path(_) => return Ok(None),
+        DataSource::Dataset(_) => source.path(),
+        DataSource::Benchmark(_) => {
+            let benchmark = benchmark(source)?.expect("a benchmark has a definition");
+            match benchmark_data(&source.path(), &benchmark.dataset) {
+                Data::Manifest(path) => path,
+                Data::Problems(_) => return Ok(None),
+            }
+        }
+    };
+    let limit = limit.map_or(u64::MAX, u64::from);
+    Ok(manifest(&path)?.count.map(|count| count.min(limit)))
+}
+
+/// How many rows a data set has to learn from; nothing where its manifest does not say.
+pub(crate) fn row_count(source: &DataSource, limit: Option<u32>, data: &Path) -> Result<Option<u64>> {
+    let count = match source {
+        DataSource::Dataset(_) => {
+            let manifest = manifest(&source.path())?;
+            let of_corpus = |corpus: toml::Table| u64::try_from(corpus.get("count")?.as_integer()?).ok();
+            match manifest.corpus {
+                Some(corpus) => of_corpus(corpus),
+                None => count(source, None, data)?,
+            }
+        }
+        DataSource::Path(_) | DataSource::Benchmark(_) => Some(rows(source, limit, "", data)?.len() as u64),
+    };
+    let limit = limit.map(u64::from);
+    Ok(count.map(|count| limit.map_or(count, |limit| count.min(limit))).or(limit))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -380,15 +441,17 @@ pub(crate) fn rows(source: &DataSource, limit: Option<u32>, prompt: &str, data: 
     Ok(rows)
 }
 
-/// A problem with its worked solution, as a trajectory is written: the solution is the reasoning, the answer follows it.
+/// A problem with its published solution, as a trajectory is written: the solution is the reasoning; what was published as the answer's
+/// text, or the gold answer in a box, follows it.
 fn solved(problem: &Problem, prompt: &PromptTemplate) -> Result<TrainingRow> {
-    let solution = problem.metadata.get("solution").and_then(serde_json::Value::as_str);
-    let solution = solution.with_context(|| {
-        format!("expected a worked solution of `{}`, got none; say in the manifest which column holds it: solution = {{ column = \"…\" }}", problem.id)
+    let text = |field: &str| problem.metadata.get(field).and_then(serde_json::Value::as_str);
+    let solution = text("solution").with_context(|| {
+        let hint = "say in the manifest which column holds it: solution = { column = \"…\" }";
+        format!("expected a solution of `{}`, got none; {hint}", problem.id)
     })?;
+    let answer = text("solution-answer")
+        .map_or_else(|| format!("The final answer is \\boxed{{{}}}.", problem.answer), str::to_owned);
     let mut messages = prompt.messages(problem);
-    let answer = &problem.answer;
-    messages
-        .push(Message::assistant(format!("<think>\n{solution}\n</think>\n\nThe final answer is \\boxed{{{answer}}}.")));
+    messages.push(Message::assistant(format!("<think>\n{solution}\n</think>\n\n{answer}")));
     Ok(TrainingRow { id: problem.id.clone(), text: RowText::Conversation(messages) })
 }

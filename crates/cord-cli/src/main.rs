@@ -1,9 +1,11 @@
 //! The binary `cord`: arguments in, stages run, results printed.
 
+mod ablate;
 mod accounts;
 mod data;
 mod datasets;
 mod doctor;
+mod estimate;
 mod eval;
 mod export;
 mod figure;
@@ -67,7 +69,9 @@ enum Verb {
     /// Make generations of their finished shards: the same bytes as generating in one piece.
     Merge(MergeArgs),
     /// Show what a recipe would run: stages, what is done already, what it needs.
-    Plan(RecipeArgs),
+    ///
+    /// What is to run is estimated: requests, tokens, and by `[run.rates]` and `[run.prices]` GPU-hours and money.
+    Plan(PlanArgs),
     /// Make the table of a recipe whose stages are done, without running anything.
     Table(RecipeArgs),
     /// Search again among the candidates of a finished generation: other teachers, another search or scorer.
@@ -78,6 +82,7 @@ enum Verb {
     Reselect(reselect::ReselectArgs),
     /// Write a finished generation as a data set to train on, with a card for the Hugging Face hub.
     Export(export::ExportArgs),
+    Ablate(ablate::AblateArgs),
     Eval(eval::EvalArgs),
     Judge(judge::JudgeArgs),
     Data(data::DataArgs),
@@ -128,6 +133,15 @@ struct RecipeArgs {
     /// --features s3) or file:///folder
     #[arg(long, value_name = "URL")]
     remote: Option<String>,
+}
+
+#[derive(Args)]
+struct PlanArgs {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
@@ -206,9 +220,10 @@ fn act(verb: &Verb) -> Result<ExitCode> {
             Ok(exit(&summary))
         }
         Verb::Plan(args) => {
-            let recipe = args.read()?;
-            let plan = run::plan(&recipe)?;
-            print(&plan::describe(&recipe, &plan, &run::store(&recipe)?)?);
+            let recipe = args.recipe.read()?;
+            let (plan, store) = (run::plan(&recipe)?, run::store(&recipe)?);
+            let describe = if args.json { plan::json } else { plan::describe };
+            print(&describe(&recipe, &plan, &store)?);
             Ok(ExitCode::SUCCESS)
         }
         Verb::Table(args) => {
@@ -228,6 +243,11 @@ fn act(verb: &Verb) -> Result<ExitCode> {
         Verb::Export(args) => {
             print(&export::export(args)?);
             Ok(ExitCode::SUCCESS)
+        }
+        Verb::Ablate(args) => {
+            let (text, summary) = ablate::ablate(args)?;
+            print(&text);
+            Ok(exit(&summary))
         }
         Verb::Eval(args) => eval::act(args),
         Verb::Judge(args) => judge::act(args),

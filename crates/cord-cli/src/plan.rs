@@ -2,10 +2,14 @@
 
 use std::fmt::Write;
 
-use anyhow::{Result, bail};
-use cord_recipe::{ModelSource, Plan, Recipe, StageKind};
+use anyhow::{Context, Result, bail};
+use cord_recipe::{ModelSource, Plan, Recipe, StageKind, StageSpec};
 use cord_store::Store;
+use serde::Serialize;
+use serde_json::json;
 
+use crate::datasets;
+use crate::estimate::Estimates;
 use crate::served::Memory;
 
 /// What a recipe would run.
@@ -18,22 +22,77 @@ pub(crate) fn describe(recipe: &Recipe, plan: &Plan, store: &Store) -> Result<St
         let note = if asked { "" } else { " (never asked yet: its stages get their keys when it answers)" };
         writeln!(text, "  needs the model {label}{note}")?;
     }
-    for label in needs.datasets.keys() {
-        writeln!(text, "  needs the data set {label}")?;
+    let data = datasets::data_folder(&recipe.run);
+    for (label, source) in &needs.datasets {
+        let here = datasets::is_here(source, &data)?;
+        let note = if here { "" } else { " (not here yet: its stages get their keys when it is)" };
+        writeln!(text, "  needs the data set {label}{note}")?;
     }
     for stage in plan.stages.iter().filter(|stage| stage.kind != StageKind::Table) {
-        let name = stage.kind.name();
-        let state = if store.find(name, stage.key)?.is_some() {
-            "done   "
-        } else if store.partial_path(name, stage.key).exists() {
-            "begun  "
-        } else {
-            "to run "
-        };
-        writeln!(text, "{state} {name}-{}  {}", stage.key.short(), stage.label())?;
+        let state = State::of(store, stage)?.words();
+        writeln!(text, "{state:<7} {}-{}  {}", stage.kind.name(), stage.key.short(), stage.label())?;
     }
-    write!(text, "results in {}", store.folder().display())?;
+    writeln!(text, "results in {}", store.folder().display())?;
+    text += &Estimates::of(recipe, plan, store)?.text()?;
+    text.truncate(text.trim_end().len());
     Ok(text)
+}
+
+/// The same as JSON.
+pub(crate) fn json(recipe: &Recipe, plan: &Plan, store: &Store) -> Result<String> {
+    let estimates = Estimates::of(recipe, plan, store)?;
+    let mut stages = Vec::new();
+    for stage in plan.stages.iter().filter(|stage| stage.kind != StageKind::Table) {
+        stages.push(json!({
+            "kind": stage.kind,
+            "key": stage.key,
+            "label": stage.label(),
+            "arms": stage.arms,
+            "seed": stage.seed,
+            "state": State::of(store, stage)?,
+            "estimate": estimates.stage(stage.key),
+        }));
+    }
+    let plan = json!({
+        "recipe": recipe.name,
+        "digest": plan.digest,
+        "stages": stages,
+        "sum": estimates.sum(),
+        "unknown": estimates.unknown(),
+        "expected": recipe.run.expected,
+        "assumptions": Estimates::assumptions(&recipe.run.expected),
+    });
+    serde_json::to_string_pretty(&plan).context("a plan is JSON")
+}
+
+/// How far a stage is.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum State {
+    Done,
+    Begun,
+    ToRun,
+}
+
+impl State {
+    pub(crate) fn of(store: &Store, stage: &StageSpec) -> Result<Self> {
+        let name = stage.kind.name();
+        Ok(if store.find(name, stage.key)?.is_some() {
+            Self::Done
+        } else if store.partial_path(name, stage.key).exists() {
+            Self::Begun
+        } else {
+            Self::ToRun
+        })
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Begun => "begun",
+            Self::ToRun => "to run",
+        }
+    }
 }
 
 /// Refuses where a stage is missing, naming every one.

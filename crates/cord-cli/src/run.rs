@@ -3,17 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use cord_core::Digest;
-use cord_recipe::{Figure, Identities, ModelSource, Plan, Recipe, StageKind, StageSettings, StageSpec};
-use cord_store::{Program, Remote, StageWriter, Store, StoreError, Timings};
+use cord_recipe::{DataSource, Figure, Identities, ModelSource, Plan, Recipe, StageKind, StageSettings, StageSpec};
+use cord_store::{Journal, Program, Remote, StageWriter, Store, StoreError, Timings};
 
 use crate::models::{Models, known_identity};
 use crate::progress::{Progress, StageProgress};
-use crate::served::Memory;
+use crate::served::{Memory, unasked};
 use crate::shards::Part;
 use crate::stages::{Bench, Failure};
 use crate::{datasets, figure, machine, measure, shards, stages, table};
@@ -37,20 +37,28 @@ pub(crate) fn read_recipe(path: &Path, overrides: &[String]) -> Result<Recipe> {
 }
 
 /// The recipe's stages, with models and data sets named by their content. No server is asked: stages of those that
-/// this run never asked have keys of their own for now.
+/// this run never asked, and of data that is not here and whose manifest has no digest, have keys of their own for now.
 pub(crate) fn plan(recipe: &Recipe) -> Result<Plan> {
     let memory = Memory::read(&store(recipe)?)?;
-    plan_with(recipe, &|label, source| known_identity(label, source, &memory))
+    let data = datasets::data_folder(&recipe.run);
+    let dataset = |label: &str, source: &DataSource| {
+        if datasets::is_here(source, &data)? { datasets::digest(source, &data) } else { Ok(unasked(label)) }
+    };
+    plan_with(recipe, &|label, source| known_identity(label, source, &memory), &dataset)
 }
 
-fn plan_with(recipe: &Recipe, identity: &dyn Fn(&str, &ModelSource) -> Result<Digest>) -> Result<Plan> {
+fn plan_with(
+    recipe: &Recipe,
+    identity: &dyn Fn(&str, &ModelSource) -> Result<Digest>,
+    dataset: &dyn Fn(&str, &DataSource) -> Result<Digest>,
+) -> Result<Plan> {
     let needs = recipe.needs();
     let mut known = Identities::default();
     for (label, source) in &needs.models {
         known.models.insert(label.clone(), identity(label, source)?);
     }
     for (label, source) in &needs.datasets {
-        known.datasets.insert(label.clone(), datasets::digest(source, &datasets::data_folder(&recipe.run))?);
+        known.datasets.insert(label.clone(), dataset(label, source)?);
     }
     Ok(recipe.plan(&known)?)
 }
@@ -66,10 +74,22 @@ pub(crate) fn store(recipe: &Recipe) -> Result<Store> {
 /// Stages that do not wait for each other run side by side, as many as there are threads: a small model keeps one core
 /// busy, not two. No result depends on it.
 pub(crate) fn run(recipe: &Recipe, part: Part) -> Result<(Summary, Store, Plan)> {
+    run_with(recipe, part, None)
+}
+
+/// The same for a whole recipe whose generations share their replies: what one has asked the others find.
+pub(crate) fn run_sharing(recipe: &Recipe, replies: &Arc<Journal>) -> Result<(Summary, Store, Plan)> {
+    run_with(recipe, Part::Whole, Some(replies))
+}
+
+fn run_with(recipe: &Recipe, part: Part, replies: Option<&Arc<Journal>>) -> Result<(Summary, Store, Plan)> {
     let store = store(recipe)?;
     let models = Models::new(&recipe.run, &store)?;
-    let plan = plan_with(recipe, &|label, source| models.identity(label, source))?;
-    let bench = Bench { store: &store, models: &models, run: &recipe.run, interrupted: &INTERRUPTED, part };
+    let data = datasets::data_folder(&recipe.run);
+    let dataset = |_: &str, source: &DataSource| datasets::digest(source, &data);
+    let plan = plan_with(recipe, &|label, source| models.identity(label, source), &dataset)?;
+    let interrupted = &INTERRUPTED;
+    let bench = Bench { store: &store, models: &models, run: &recipe.run, interrupted, part, replies };
     let work: Vec<&StageSpec> = plan.stages.iter().filter(|stage| part.does(stage, &plan.stages)).collect();
     let progress = Progress::new(work.len());
     let mut schedule = Schedule::default();

@@ -51,6 +51,8 @@ pub(crate) struct Bench<'a> {
     pub(crate) run: &'a RunSettings,
     pub(crate) interrupted: &'a AtomicBool,
     pub(crate) part: Part,
+    /// The journal that generations answer from, where they share one.
+    pub(crate) replies: Option<&'a Arc<Journal>>,
 }
 
 /// An item that failed, in a stage that went on.
@@ -78,6 +80,20 @@ impl Bench<'_> {
     /// The checkpoint of a finished training stage.
     fn student(&self, key: Digest) -> Result<PathBuf> {
         Ok(self.input(StageKind::Train, key)?.file(MODEL))
+    }
+
+    /// The journal of a generation: its own, or the one that it shares. What an earlier attempt asked for itself is taken over.
+    fn journal(&self, writer: &StageWriter) -> Result<Arc<Journal>> {
+        let own = writer.journal_path();
+        match self.replies {
+            None => Ok(Arc::new(Journal::open(&own)?)),
+            Some(shared) => {
+                if own.exists() {
+                    shared.take_in(&Journal::open(&own)?)?;
+                }
+                Ok(Arc::clone(shared))
+            }
+        }
     }
 
     fn concurrency(&self) -> NonZeroUsize {
@@ -142,7 +158,7 @@ pub(crate) fn generate(
         problems.retain(|_| place.next().is_some_and(|place| shard.takes(place)));
     }
     progress.of(problems.len() as u64);
-    let journal = Arc::new(Journal::open(&writer.journal_path())?);
+    let journal = context.journal(writer)?;
     let mut accounts = Accounts::open(writer)?;
     let mut open: Vec<String> = Vec::new();
     let mut model = |named: &cord_recipe::NamedModel| -> Result<Arc<dyn LanguageModel>> {
@@ -242,6 +258,7 @@ pub(crate) fn search_settings(stage: &GenerateStage) -> Result<cord_generate::Ge
         "search": stage.search,
         "budget": stage.budget,
         "closing": stage.closing,
+        "draws": stage.draws,
     });
     serde_json::from_value(scorer_free).context("the search's settings")
 }

@@ -20,8 +20,8 @@ use crate::{machine, run};
 
 /// One arm under one seed: values for each problem by column, and sums.
 #[derive(Default)]
-struct Measured {
-    scores: BTreeMap<String, Scores>,
+pub(crate) struct Measured {
+    pub(crate) scores: BTreeMap<String, Scores>,
     numbers: BTreeMap<String, f64>,
 }
 
@@ -45,6 +45,7 @@ pub(crate) fn of(recipe: &Recipe, plan: &Plan, store: &Store, figure: Option<&Co
         commit: machine::commit().unwrap_or_else(|| "unknown".to_owned()),
         machine: machine::describe(),
         paper: None,
+        subject: None,
         columns: recipe.table.columns.iter().map(column).collect(),
         rows: Vec::new(),
         orders: Vec::new(),
@@ -97,7 +98,8 @@ fn notes(recipe: &Recipe, figure: Option<&CollaborationFigure>) -> Vec<String> {
     notes
 }
 
-fn column(wanted: &Wanted) -> Column {
+/// A column with its heading.
+pub(crate) fn column(wanted: &Wanted) -> Column {
     let key = wanted.to_string();
     let (label, format) = match wanted {
         Wanted::Trajectories(metric) => match metric {
@@ -126,7 +128,8 @@ fn column(wanted: &Wanted) -> Column {
     Column { key, label, format }
 }
 
-fn measure(recipe: &Recipe, plan: &Plan, store: &Store, row: &TableRow) -> Result<Measured> {
+/// What the finished stages of an arm under a seed are worth.
+pub(crate) fn measure(recipe: &Recipe, plan: &Plan, store: &Store, row: &TableRow) -> Result<Measured> {
     let mut measured = Measured::default();
     let mut stages: BTreeSet<(StageKind, Digest)> = BTreeSet::new();
     if let (Some(generate), Some(problems)) = (row.generate, row.problems) {
@@ -283,7 +286,7 @@ fn samples(store: &Store, benchmark: &str, eval: Digest, measured: &mut Measured
 }
 
 /// An arm's metrics over its seeds.
-fn metrics(seeds: &[Measured]) -> Result<BTreeMap<String, Metric>> {
+pub(crate) fn metrics(seeds: &[Measured]) -> Result<BTreeMap<String, Metric>> {
     let mut metrics = BTreeMap::new();
     let keys: BTreeSet<&String> = seeds.iter().flat_map(|seed| seed.scores.keys()).collect();
     for key in keys {

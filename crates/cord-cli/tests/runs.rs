@@ -90,13 +90,19 @@ fn an_override_makes_anew_only_what_it_touches() {
 fn a_plan_says_what_is_done_and_what_is_not() {
     let desk = Desk::bare();
     let plan = |desk: &Desk| without_keys(&desk.cord(&["plan", "recipes/scratch.toml"]).expect(0).stdout);
-    insta::assert_snapshot!(plan(&desk), @r"
+    insta::assert_snapshot!(plan(&desk), @r#"
     scratch (recipe <key>), device cpu
       needs the data set tiny/corpus
     to run  train-<key>  train left, seed 1
     to run  train-<key>  train right, seed 1
     results in runs/scratch
-    ");
+    estimate of what is to run, expected (at most):
+                             trained tokens
+      train left, seed 1    48,000 (76,800)
+      train right, seed 1   48,000 (76,800)
+      sum                  96,000 (153,600)
+      expected: tokens of a question 200, a gold answer 8, a step a quarter of its budget, reasoning half its budget, an answer half its budget, a response half its budget (`[run.expected]`); at most: every step as long as its budget, every beam open to the last step, every response cut off
+    "#);
     let missing = desk.cord(&["table", "recipes/scratch.toml"]).expect(1);
     assert_eq!(missing.stdout, "");
     insta::assert_snapshot!(missing.stderr, @"error: expected finished stages, 2 are missing: train left, seed 1; train right, seed 1; run the recipe first");

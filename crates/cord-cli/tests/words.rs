@@ -235,6 +235,7 @@ fn defaults_agree() {
         check(&settings.segmenter, &own.segmenter);
         check(&settings.budget, &own.budget);
         assert_eq!(settings.prompt, own.prompt.as_str());
+        check(&settings.draws, &own.draws);
         let keep = serde_json::to_value(settings.keep).unwrap();
         assert_eq!(keep, serde_json::to_value(generate::Keep::default()).unwrap());
     }
@@ -261,6 +262,8 @@ fn defaults_agree() {
         let own: generate::GenerateSettings = own.try_into().unwrap();
         check(&settings.segmenter, &own.segmenter);
     }
+    let drawn = format!(r#"teachers = ["a"], search = {{ kind = "beam" }}, {scorer}, draws = "by-prefix""#);
+    check(&arm(&drawn).draws, &generate::Draws::ByPrefix);
     let settings = arm(&format!(r#"teachers = ["a", "b"], search = {{ kind = "beam" }}, {scorer}, adaptive = {{}}"#));
     check(&settings.adaptive.unwrap(), &generate::AdaptiveSettings::default());
 }

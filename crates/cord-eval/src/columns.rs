@@ -112,6 +112,9 @@ pub struct SolutionColumn {
     /// What stands between two such marks is no part of it: `["<<", ">>"]`, GSM8K's notes for a calculator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub without: Option<[String; 2]>,
+    /// The column of the text that follows the reasoning, to be the field `solution-answer`; the gold answer in a box where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
 }
 
 impl SolutionColumn {
@@ -269,6 +272,9 @@ impl Columns {
         }
         if let Some(solution) = &self.solution {
             metadata.insert("solution".to_owned(), keep(solution.read(row)).into());
+            if let Some(answer) = &solution.answer {
+                metadata.insert("solution-answer".to_owned(), keep(text(row, answer)).into());
+            }
         }
         for (name, from) in &self.fields {
             match column(row, from) {

@@ -78,6 +78,19 @@ pub enum StatsError {
         /// Replicates of the second set.
         second: usize,
     },
+    /// A Shapley value needs the worth of every subset.
+    #[error("expected values of every subset of {members} members, got none of the subset `{}`", bits(*coalition, *members))]
+    MissingCoalition {
+        /// The subset, a bit for each member.
+        coalition: u32,
+        /// How many members the pool has.
+        members: u32,
+    },
+}
+
+/// A subset as people read it, the last member first.
+fn bits(coalition: u32, members: u32) -> String {
+    format!("{coalition:0width$b}", width = members as usize)
 }
 
 fn listed(names: &[String]) -> String {

@@ -7,6 +7,7 @@
 //! - [`Tally`] counts the states of samples. A truncated, unclosed or unparsed sample is not correct, and
 //!   it is not silently a wrong answer either: each state has its own count.
 //! - [`mean`] and [`paired_difference`] give intervals clustered by problem, over one or several seeds.
+//! - [`shapley`] says what each member of a pool is worth, from the worth of its subsets.
 //! - [`report`] puts them together: pass@k, majority@k, token lengths, and how many problems a comparison needs.
 //! - [`judge`] lets models, or commands, judge beside the verifier, with their agreement and biases.
 //! - [`TrajectoryMeasures`] holds the quality of generated trajectories: answers, processes, scores.
@@ -34,6 +35,7 @@ mod prompt;
 mod report;
 mod sample;
 mod scores;
+mod shapley;
 mod tally;
 mod tat_qa;
 mod trajectory;
@@ -48,12 +50,13 @@ pub use evaluate::{EvalSettings, Progress, evaluate, sample_seed};
 pub use interval::{Estimate, Range, mean};
 pub use label::{Labelled, macro_f1, macro_f1_interval};
 pub use majority::majority;
-pub use paired::{PairedDifference, PairedTest, paired_difference};
+pub use paired::{PairedDifference, PairedTest, contrast, paired_difference};
 pub use power::{difference_variance, independent_variance, problems_needed};
 pub use prompt::PromptTemplate;
 pub use report::{BenchmarkReport, TokenLengths, report};
 pub use sample::{Sample, SampleState};
 pub use scores::Scores;
+pub use shapley::{Coalition, shapley};
 pub use tally::Tally;
 pub use tat_qa::{AnswerKind, Gold, Prediction, Scale, TatQaScore, report_text, tat_qa_score};
 pub use trajectory::{TrajectoryMeasures, TrajectoryVerdict, gold_steps, judge_trajectory};

@@ -19,6 +19,9 @@ const EXACT_SIGNS: usize = 14;
 /// Beyond that, this many patterns are drawn.
 const DRAWN_SIGNS: u32 = 9_999;
 
+/// What is left of many weighted terms that cancel is rounding, and no difference.
+const ROUNDING: f64 = 1e-12;
+
 /// Below this many problems with a difference, their spread says too little of the variance.
 const FEW_DIFFER: usize = 5;
 
@@ -54,9 +57,16 @@ pub struct PairedDifference {
 /// problem won and a quarter of a problem lost, so that two sets that agree on every problem are not said to be
 /// equal without doubt.
 pub fn paired_difference(first: &[Scores], second: &[Scores], seed: Seed) -> Result<PairedDifference, StatsError> {
-    check_range(first, Range::Unit)?;
-    check_range(second, Range::Unit)?;
-    let grid = difference_grid(first, second)?;
+    contrast(&[(1.0, first), (-1.0, second)], seed)
+}
+
+/// The same for a weighted sum of several sets, on the problems that all have in every replicate: a difference of
+/// differences, a teacher's Shapley value. The sum must lie in [-1, 1] whatever the values in [0, 1].
+pub fn contrast(terms: &[(f64, &[Scores])], seed: Seed) -> Result<PairedDifference, StatsError> {
+    for (_, scores) in terms {
+        check_range(scores, Range::Unit)?;
+    }
+    let grid = contrast_grid(terms)?;
     let n = grid.problems();
     if n < 2 {
         return Err(StatsError::TooFewProblems { needed: 2, given: n });
@@ -86,22 +96,28 @@ pub fn paired_difference(first: &[Scores], second: &[Scores], seed: Seed) -> Res
     Ok(PairedDifference { difference, p_value, test })
 }
 
-fn difference_grid(first: &[Scores], second: &[Scores]) -> Result<Grid, StatsError> {
-    let replicates = first.len().max(second.len());
-    if first.is_empty() || second.is_empty() {
+fn contrast_grid(terms: &[(f64, &[Scores])]) -> Result<Grid, StatsError> {
+    let replicates = terms.iter().map(|(_, scores)| scores.len()).max().unwrap_or(0);
+    if terms.iter().any(|(_, scores)| scores.is_empty()) {
         return Ok(Grid { rows: Vec::new() });
     }
-    if first.len() != second.len() && first.len() != 1 && second.len() != 1 {
-        return Err(StatsError::DifferentReplicates { first: first.len(), second: second.len() });
+    if let Some((_, odd)) = terms.iter().find(|(_, scores)| scores.len() != replicates && scores.len() != 1) {
+        let first = terms.first().map_or(0, |(_, scores)| scores.len());
+        let second = if first == odd.len() { replicates } else { odd.len() };
+        return Err(StatsError::DifferentReplicates { first, second });
     }
-    let differences: Vec<BTreeMap<&str, f64>> = (0..replicates)
+    let sums: Vec<BTreeMap<&str, f64>> = (0..replicates)
         .map(|place| {
-            let second = second[place.min(second.len() - 1)].means();
-            let first = first[place.min(first.len() - 1)].means();
-            first.into_iter().filter_map(|(id, value)| Some((id, value - second.get(id)?))).collect()
+            let mut means = terms.iter().map(|(weight, scores)| (*weight, scores[place.min(scores.len() - 1)].means()));
+            let Some((weight, first)) = means.next() else { return BTreeMap::new() };
+            let first = first.into_iter().map(|(id, value)| (id, weight * value)).collect();
+            let sums = means.fold(first, |sums: BTreeMap<&str, f64>, (weight, means)| {
+                sums.into_iter().filter_map(|(id, sum)| Some((id, sum + weight * means.get(id)?))).collect()
+            });
+            sums.into_iter().map(|(id, sum)| (id, if sum.abs() < ROUNDING { 0.0 } else { sum })).collect()
         })
         .collect();
-    Ok(Grid::from_means(&differences))
+    Ok(Grid::from_means(&sums))
 }
 
 /// The share of sign patterns whose sum is at least as far from 0 as the observed one.

@@ -13,8 +13,8 @@ use crate::proposal::{Asked, Proposal, Scored};
 use crate::ranking::{Contender, rank};
 use crate::reply::{self, Written};
 use crate::{
-    Action, Evidence, GenerateError, GenerateTask, Judged, Reply, Scope, Score, ScoreTask, SearchPlan, SearchResult,
-    Ticket,
+    Action, Draws, Evidence, GenerateError, GenerateTask, Judged, Reply, Scope, Score, ScoreTask, SearchPlan,
+    SearchResult, Ticket,
 };
 
 enum Errand {
@@ -91,9 +91,12 @@ impl Board {
             StepKind::Whole => "whole",
         };
         // By name and not by place, so that a teacher writes the same whoever else takes part.
-        let seed = (self.seed.named(stream).indexed(u64::from(depth)).indexed(u64::from(proposal.beam)))
-            .named(&self.plan.teachers()[proposal.teacher])
-            .indexed(u64::from(proposal.sample));
+        let stream = self.seed.named(stream);
+        let stream = match self.plan.settings().draws {
+            Draws::ByPlace => stream.indexed(u64::from(depth)).indexed(u64::from(proposal.beam)),
+            Draws::ByPrefix => stream.named(proposal.prefix),
+        };
+        let seed = stream.named(&self.plan.teachers()[proposal.teacher]).indexed(u64::from(proposal.sample));
         let entry = self.ledger.push(Entry {
             parent: proposal.parent,
             depth,

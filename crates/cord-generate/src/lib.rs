@@ -56,6 +56,7 @@ mod scorer;
 mod search;
 mod segment;
 mod settings;
+mod sharing;
 mod signals;
 mod training;
 mod whole;
@@ -86,8 +87,9 @@ pub use scorer::{Evidence, Judged, Scope, Score, Scorer};
 pub use search::{Action, GenerateTask, Reply, ScoreTask, Search, SearchPlan, Ticket};
 pub use segment::{Cues, DEFAULT_STEP_TOKENS, Reading, Segmenter, THINK_CLOSE};
 pub use settings::{
-    AnswerBy, BeamSettings, Budget, Choose, Closing, CurationSettings, Finished, GenerateSettings, IntegrationSettings,
-    MctsSettings, SearchSettings, SingleSettings, StopRule,
+    AnswerBy, BeamSettings, Budget, Choose, Closing, CurationSettings, Draws, Finished, GenerateSettings,
+    IntegrationSettings, MctsSettings, SearchSettings, SingleSettings, StopRule,
 };
+pub use sharing::Sharing;
 pub use signals::{MaxLength, Measured, RandomScore, SelfCertainty};
 pub use training::{Keep, Kept, LeftOut, PromptCompletionRow, TrainingRow, TrainingSet, training_set};

@@ -9,7 +9,8 @@
 //!
 //! Under the settings, scorer and seed of the ledger the result is the earlier one. Under others it equals a fresh run
 //! wherever teachers write the same after the same text; a teacher that draws would have drawn by another seed where its
-//! beam stands in another place, and the recorded draw, which is of the same distribution, stands for that one.
+//! beam stands in another place, and the recorded draw, which is of the same distribution, stands for that one. Under
+//! [`Draws::ByPrefix`](crate::Draws) there is no other seed, and the result is the fresh run's.
 //!
 //! Not covered: the ledger does not hold how sure a writer was, so no scorer that [looks at it](crate::Evidence::Writing)
 //! can judge anew.
@@ -96,7 +97,7 @@ pub(crate) fn with_prefixes(candidates: &[Candidate]) -> Vec<(String, &Candidate
     all
 }
 
-fn order(kind: StepKind) -> u8 {
+pub(crate) fn order(kind: StepKind) -> u8 {
     match kind {
         StepKind::Reasoning => 0,
         StepKind::Answer => 1,

@@ -24,6 +24,9 @@ pub struct GenerateSettings {
     /// Who closes the reasoning.
     #[serde(default, skip_serializing_if = "is_default")]
     pub closing: Closing,
+    /// What tells two questions to one teacher apart, besides what is asked.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub draws: Draws,
     /// Which teachers a beam asks; all of them where absent. Learnt from a stage's first problems and not written in any
     /// recipe.
     #[serde(skip)]
@@ -62,6 +65,19 @@ impl Default for Budget {
     fn default() -> Self {
         Self { reasoning: 16_384, answer: 4_096, step: 2_048, steps: 64 }
     }
+}
+
+/// What names the random stream of a teacher's reply, besides the problem, the teacher and the sample.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Draws {
+    /// Where the question stands in the search: its depth and its beam's place. Two searches that come to the same text by
+    /// other ways draw two continuations of it.
+    #[default]
+    ByPlace,
+    /// The text that is continued. A teacher that is asked the same twice replies the same, whoever else takes part and
+    /// wherever the text stands: searches that are compared share their luck, and a journal answers one from the other.
+    ByPrefix,
 }
 
 /// How trajectories are found.
@@ -265,7 +281,7 @@ impl GenerateSettings {
     /// Settings with every default for a search.
     pub fn new(search: SearchSettings) -> Self {
         let (prompt, segmenter, budget) = (PromptTemplate::default(), Segmenter::default(), Budget::default());
-        Self { prompt, segmenter, search, budget, closing: Closing::Own, policy: None }
+        Self { prompt, segmenter, search, budget, closing: Closing::Own, draws: Draws::default(), policy: None }
     }
 
     /// All faults of the settings when used with these teachers, in the order of the settings.

@@ -34,6 +34,9 @@ pub struct GenerateSettings {
     /// Who closes the reasoning.
     #[serde(skip_serializing_if = "is_default")]
     pub closing: Closing,
+    /// What names the random stream of a teacher's reply.
+    #[serde(skip_serializing_if = "is_default")]
+    pub draws: Draws,
     /// Which final trajectories are trained on.
     pub keep: Keep,
     /// The most seconds for one problem; one that takes longer fails. A clock decides then what is found, so a
@@ -160,6 +163,21 @@ pub struct Budget {
     pub steps: u32,
 }
 
+/// What names the random stream of a teacher's reply, besides the problem, the teacher and the sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Draws {
+    /// Where the question stands in the search: its depth and its beam's place.
+    ByPlace,
+    /// The text that is continued: a teacher that is asked the same replies the same, whoever else takes part. Arms that
+    /// are compared share their luck.
+    ByPrefix,
+}
+
+impl Word for Draws {
+    const WORDS: &'static [(&'static str, Self)] = &[("by-place", Self::ByPlace), ("by-prefix", Self::ByPrefix)];
+}
+
 /// Which final trajectories are trained on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -212,6 +230,7 @@ impl GenerateSettings {
             fields.fault_at("adaptive", kind);
         }
         let closing = fields.or("closing", Closing::Own, Field::word);
+        let draws = fields.or("draws", Draws::ByPlace, Field::word);
         let keep = fields.or("keep", Keep::Complete, Field::word);
         let deadline = fields.optional("deadline", Field::count);
         let measure = fields.optional("measure", |field| {
@@ -243,6 +262,7 @@ impl GenerateSettings {
             search: search?,
             budget,
             closing,
+            draws,
             keep,
             deadline,
             adaptive,

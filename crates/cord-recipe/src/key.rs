@@ -9,7 +9,7 @@ use cord_core::{Digest, Opening};
 use serde_json::{Value, json};
 
 use crate::datasets::DataSource;
-use crate::generate::{Budget, Closing};
+use crate::generate::{Budget, Closing, Draws};
 use crate::model::ModelSource;
 use crate::plan::Identities;
 use crate::search::Search;
@@ -80,6 +80,10 @@ fn generate(stage: &GenerateStage, known: &Identities) -> Value {
     }
     if stage.closing != Closing::Own {
         matter["closing"] = json!(stage.closing);
+    }
+    // The usual draws are left out, as they were before there were others.
+    if stage.draws != Draws::ByPlace {
+        matter["draws"] = json!(stage.draws);
     }
     // Only where it is: a stage without it keeps the key that it had before there was a choice.
     if let Some(adaptive) = stage.adaptive {

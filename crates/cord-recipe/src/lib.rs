@@ -10,6 +10,8 @@
 //!   of its models' content. What says how to run (`[run]`) is in no key, and arms share every stage whose
 //!   key is the same.
 //!
+//! - A *matrix* makes an arm of each combination of some keys' values.
+//!
 //! # Overriding
 //!
 //! Arms and `--set` follow one rule: tables merge key by key; anything else replaces what stood there. A table
@@ -19,15 +21,18 @@
 mod arm;
 mod datasets;
 mod distance;
+mod estimate;
 mod eval;
 mod fault;
 mod generate;
 mod key;
+mod matrix;
 mod model;
 mod overlay;
 mod place;
 mod plan;
 mod price;
+mod rate;
 mod reader;
 mod recipe;
 mod render;
@@ -42,15 +47,17 @@ mod tree;
 
 pub use arm::Arm;
 pub use datasets::{ColumnMap, DataSource, ProblemSettings, RowFile};
+pub use estimate::{Estimate, Facts, Span, Work};
 pub use eval::EvalSettings;
 pub use fault::{Fault, FaultKind, Faults, RecipeError};
 pub use generate::{
-    Adaptive, Budget, Closing, Cues, DEFAULT_STEP_TOKENS, GenerateSettings, Keep, Segmenter, default_prompt,
+    Adaptive, Budget, Closing, Cues, DEFAULT_STEP_TOKENS, Draws, GenerateSettings, Keep, Segmenter, default_prompt,
 };
 pub use model::{Model, ModelSource, Scratch, Server, ServerDialect, ServerHedge, ServerHedgeScope, TokenizerSource};
 pub use place::Location;
 pub use plan::{Identities, Needs, Plan};
 pub use price::{GpuPrice, Price, TokenPrice};
+pub use rate::{Expected, Rate};
 pub use recipe::Recipe;
 pub use run::{Device, RunSettings};
 pub use scorer::{

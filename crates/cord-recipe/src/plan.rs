@@ -264,6 +264,7 @@ fn generate_stage(arm: &Arm, settings: &GenerateSettings) -> GenerateStage {
         search: settings.search.clone(),
         budget: settings.budget,
         closing: settings.closing,
+        draws: settings.draws,
         deadline: settings.deadline,
         adaptive: settings.adaptive,
     }

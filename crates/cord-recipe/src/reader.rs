@@ -313,7 +313,7 @@ mod tests {
     use serde::Serialize;
 
     use super::*;
-    use crate::generate::{Closing, Cues, Keep};
+    use crate::generate::{Closing, Cues, Draws, Keep};
     use crate::scorer::{Combine, JudgmentPrompt, Measured, Normalise, RewardPrompt, Scale};
     use crate::search::{AnswerBy, Choose, Finished, IntegrationPrompt, StopRule};
     use crate::train::Schedule;
@@ -327,6 +327,7 @@ mod tests {
         }
         check::<Closing>();
         check::<Cues>();
+        check::<Draws>();
         check::<StopRule>();
         check::<Choose>();
         check::<IntegrationPrompt>();

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::arm::{Arm, SHARED};
 use crate::fault::{Fault, FaultKind, Faults, RecipeError};
+use crate::matrix;
 use crate::overlay::{apply_override, overlay, parse_override};
 use crate::place::{Place, Sources};
 use crate::reader::{Field, Fields, RawFault, Reading};
@@ -127,11 +128,20 @@ fn resolve(text: &str, overrides: &[String], gathered: &mut Gathered) -> Option<
     let root = tree::parse(text, 0);
     let mut faults = Vec::new();
     let mut root = root.map_err(|found| faults.extend(found)).ok();
+    let mut of_arms = Vec::new();
     for (index, text) in overrides.iter().enumerate() {
         match (parse_override(text, index + 1), &mut root) {
+            // An arm may be one that is yet to be made.
+            (Ok(over), Some(_)) if over.at(&["arms"]).is_some_and(|arms| arms.table().is_some()) => of_arms.push(over),
             (Ok(over), Some(root)) => apply_override(root, over, &mut faults),
             (Ok(_), None) => {}
             (Err(found), _) => faults.extend(found),
+        }
+    }
+    if let Some(root) = &mut root {
+        matrix::expand(root, &mut faults);
+        for over in of_arms {
+            apply_override(root, over, &mut faults);
         }
     }
     gathered.add(faults, None);
@@ -185,6 +195,8 @@ fn read(root: &Node, exists: &dyn Fn(&Path) -> bool, overrides: &[String], gathe
     for key in SHARED {
         fields.optional(key, |_| Some(()));
     }
+    // Its arms were made before.
+    fields.optional("matrix", |_| Some(()));
     fields.close();
     without_effect(table, &trees, overrides, &reading);
     gathered.add(reading.faults.into_inner(), None);
@@ -232,6 +244,7 @@ fn arm_overlays(fields: &Fields<'_>, recipe: Option<&str>) -> Vec<(String, Node)
             let name = item.table(|fields| {
                 let name = fields.need("name", "the arm's name", Field::name);
                 fields.optional("stages", |_| Some(()));
+                fields.optional("matrix", Field::flag);
                 for key in SHARED {
                     fields.optional(key, |_| Some(()));
                 }

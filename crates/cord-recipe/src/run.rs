@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 
 use crate::fault::FaultKind;
 use crate::price::Price;
+use crate::rate::{Expected, Rate};
 use crate::reader::{Field, Fields};
 use crate::recipe::{PLAIN_NAME, is_plain_name};
 
@@ -39,6 +40,16 @@ pub struct RunSettings {
     pub data: Option<PathBuf>,
     /// What models cost, by their names in the recipe.
     pub prices: BTreeMap<String, Price>,
+    /// How fast models work, by their names in the recipe: for estimates.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub rates: BTreeMap<String, Rate>,
+    /// How long texts are expected to be: for estimates.
+    #[serde(skip_serializing_if = "is_silent")]
+    pub expected: Expected,
+}
+
+fn is_silent(expected: &Expected) -> bool {
+    *expected == Expected::default()
 }
 
 /// Where models compute.
@@ -93,6 +104,8 @@ impl Default for RunSettings {
             remote: None,
             data: None,
             prices: BTreeMap::new(),
+            rates: BTreeMap::new(),
+            expected: Expected::default(),
         }
     }
 }
@@ -118,18 +131,24 @@ impl RunSettings {
                 field.text_that("`s3://<bucket>/<folder>` or `file:///<folder>`", |text| text.contains("://"))
             }),
             data: fields.optional("data", |field| field.name().map(PathBuf::from)),
-            prices: fields.or("prices", BTreeMap::new(), |field| {
-                field.each(|name, field| {
-                    if !models.iter().any(|model| model == name) {
-                        let (key, given) = (field.path().to_owned(), name.to_owned());
-                        let what = "a model that `[models]` defines";
-                        field.fault_at_key(FaultKind::Undefined { key, what, given, defined: models.to_vec() });
-                    }
-                    field.table(|fields| Some(Price::read(fields)))
-                })
-            }),
+            prices: fields.or("prices", BTreeMap::new(), |field| by_model(field, models, Price::read)),
+            rates: fields.or("rates", BTreeMap::new(), |field| by_model(field, models, Rate::read)),
+            expected: fields
+                .or("expected", Expected::default(), |field| field.table(|fields| Some(Expected::read(fields)))),
         };
         fields.close();
         settings
     }
+}
+
+/// A table for each of the recipe's models.
+fn by_model<T>(field: &Field<'_>, models: &[String], read: impl Fn(Fields<'_>) -> T) -> Option<BTreeMap<String, T>> {
+    field.each(|name, field| {
+        if !models.iter().any(|model| model == name) {
+            let (key, given) = (field.path().to_owned(), name.to_owned());
+            let what = "a model that `[models]` defines";
+            field.fault_at_key(FaultKind::Undefined { key, what, given, defined: models.to_vec() });
+        }
+        field.table(|fields| Some(read(fields)))
+    })
 }

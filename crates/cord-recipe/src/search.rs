@@ -74,6 +74,19 @@ pub enum Search {
     },
 }
 
+impl Search {
+    /// How many final trajectories are returned.
+    pub fn select(&self) -> u32 {
+        match self {
+            Self::Beam { select, .. }
+            | Self::Curation { select, .. }
+            | Self::Single { select, .. }
+            | Self::Mcts { select, .. }
+            | Self::Integration { select, .. } => *select,
+        }
+    }
+}
+
 #[derive(Clone, Copy)]
 enum SearchKind {
     Beam,

@@ -4,7 +4,7 @@ use cord_core::{Digest, Opening, Sampling};
 use serde::Serialize;
 
 use crate::datasets::{DataSource, ProblemSettings};
-use crate::generate::{Adaptive, Budget, Closing, Keep, Segmenter};
+use crate::generate::{Adaptive, Budget, Closing, Draws, Keep, Segmenter};
 use crate::model::{Model, ModelSource};
 use crate::reader::is_default;
 use crate::scorer::Scorer;
@@ -172,6 +172,9 @@ pub struct GenerateStage {
     /// Who closes the reasoning.
     #[serde(skip_serializing_if = "is_default")]
     pub closing: Closing,
+    /// What names the random stream of a teacher's reply.
+    #[serde(skip_serializing_if = "is_default")]
+    pub draws: Draws,
     /// The most seconds for one problem.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline: Option<u32>,

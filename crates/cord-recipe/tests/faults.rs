@@ -55,7 +55,7 @@ benchmarks = []
      1 | name = "mini cord"
        |        ^^^^^^^^^^^
 
-    cord.toml:2:1: expected one of the keys `arms`, `description`, `eval`, `generate`, `models`, `name`, `problems`, `run`, `seed`, `seeds`, `table`, `train`, got `sead`
+    cord.toml:2:1: expected one of the keys `arms`, `description`, `eval`, `generate`, `matrix`, `models`, `name`, `problems`, `run`, `seed`, `seeds`, `table`, `train`, got `sead`
        |
      2 | sead = 17
        | ^^^^
@@ -177,7 +177,7 @@ benchmarks = []
      25 | benchmarks = []
         |              ^^
 
-    cord.toml:26:2: expected one of the keys `arms`, `description`, `eval`, `generate`, `models`, `name`, `problems`, `run`, `seed`, `seeds`, `table`, `train`, got `tabel`
+    cord.toml:26:2: expected one of the keys `arms`, `description`, `eval`, `generate`, `matrix`, `models`, `name`, `problems`, `run`, `seed`, `seeds`, `table`, `train`, got `tabel`
         |
      26 | [tabel]
         |  ^^^^^
@@ -269,7 +269,7 @@ fn overrides_are_named_as_their_place() {
     insta::assert_snapshot!(report(MINI, &overrides), @r#"
     `cord.toml` has 7 faults
 
-    --set generate.serach.width=1: expected one of the keys `adaptive`, `budget`, `deadline`, `keep`, `measure`, `prompt`, `scorer`, `search`, `segmenter`, `teachers` in `generate`, got `serach`
+    --set generate.serach.width=1: expected one of the keys `adaptive`, `budget`, `deadline`, `draws`, `keep`, `measure`, `prompt`, `scorer`, `search`, `segmenter`, `teachers` in `generate`, got `serach`
       hint: did you mean `search`?
 
     --set train.learning-rate=fast: expected a number above 0 as `train.learning-rate`, got the text `"fast"`
@@ -352,7 +352,7 @@ fn stages_need_their_tables() {
     insta::assert_snapshot!(report(text, &[]), @r"
     `cord.toml` has 5 faults
 
-    cord.toml:4:1: expected one of the keys `arms`, `description`, `eval`, `generate`, `models`, `name`, `problems`, `run`, `seed`, `seeds`, `table`, `train`, got `stages`
+    cord.toml:4:1: expected one of the keys `arms`, `description`, `eval`, `generate`, `matrix`, `models`, `name`, `problems`, `run`, `seed`, `seeds`, `table`, `train`, got `stages`
        |
      4 | stages = 3
        | ^^^^^^

@@ -5,18 +5,9 @@ use plotters::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::csv::line;
+use crate::figure::{Drawn, FigureError, colour, legend, svg};
 use crate::paper::PaperFigure;
 use crate::table::Recipe;
-
-/// Okabe and Ito's colours, which people with any kind of colour vision tell apart. More teachers use them again.
-const COLOURS: [RGBColor; 6] = [
-    RGBColor(0, 114, 178),
-    RGBColor(230, 159, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(213, 94, 0),
-    RGBColor(86, 180, 233),
-];
 
 /// A panel's width and height in pixels.
 const PANEL: (u32, u32) = (420, 320);
@@ -48,29 +39,16 @@ pub struct ArmShares {
     pub teachers: Vec<TeacherShare>,
 }
 
-/// Why a figure could not be drawn.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("can't draw the figure `{title}`: {reason}")]
-pub struct FigureError {
-    /// The figure's heading.
-    pub title: String,
-    /// What the drawing library said.
-    pub reason: String,
-}
-
 impl CollaborationFigure {
     /// `figure.svg`: for each arm a panel with a line for each teacher, and the 95 % intervals as bands.
     ///
     /// # Errors
     /// What the drawing library has to say against it; a string takes all that is written to it.
     pub fn svg(&self) -> Result<String, FigureError> {
-        let mut text = String::new();
-        let drawn = self.draw(&mut text);
-        drawn.map_err(|error| FigureError { title: self.title.clone(), reason: error.to_string() })?;
-        Ok(text)
+        svg(&self.title, |text| self.draw(text))
     }
 
-    fn draw(&self, text: &mut String) -> Result<(), Box<dyn std::error::Error + '_>> {
+    fn draw(&self, text: &mut String) -> Drawn {
         let panels = self.arms.len().max(1);
         let size = (PANEL.0 * panels as u32, PANEL.1 + 32);
         let root = SVGBackend::with_string(text, size).into_drawing_area();
@@ -94,7 +72,7 @@ impl CollaborationFigure {
                 .light_line_style(TRANSPARENT)
                 .draw()?;
             for (place, one) in arm.teachers.iter().enumerate() {
-                let colour = COLOURS[place % COLOURS.len()];
+                let colour = colour(place);
                 let points = |pick: fn(&Estimate) -> f64| {
                     one.parts.iter().enumerate().map(move |(part, of)| (middle(part), 100.0 * pick(of)))
                 };
@@ -106,12 +84,7 @@ impl CollaborationFigure {
                 let key = move |(x, y): (i32, i32)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2));
                 chart.draw_series(line)?.label(&one.teacher).legend(key);
             }
-            chart
-                .configure_series_labels()
-                .position(SeriesLabelPosition::UpperRight)
-                .background_style(WHITE.mix(0.8))
-                .border_style(BLACK.mix(0.2))
-                .draw()?;
+            legend(&mut chart, SeriesLabelPosition::UpperRight)?;
         }
         root.present()?;
         Ok(())

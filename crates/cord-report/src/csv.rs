@@ -3,7 +3,7 @@
 use crate::table::{Metric, Table};
 
 impl Table {
-    /// `table.csv` (RFC 4180, with `\n`): the arm, then for each column `<key>`, `<key>.low`, `<key>.high`,
+    /// `table.csv` (RFC 4180, with `\n`): the row's name, then for each column `<key>`, `<key>.low`, `<key>.high`,
     /// `<key>.n` and `<key>.paper`, in plain units (shares, not percent). What was not measured is an
     /// empty field.
     pub fn csv(&self) -> String {
@@ -13,7 +13,7 @@ impl Table {
             .columns
             .iter()
             .flat_map(|column| ["", ".low", ".high", ".n", ".paper"].map(|suffix| format!("{}{suffix}", column.key)));
-        line(&mut out, std::iter::once("arm".to_owned()).chain(headings));
+        line(&mut out, std::iter::once(table.subject().to_owned()).chain(headings));
         for row in &table.rows {
             let cells = table.columns.iter().flat_map(|column| {
                 let [value, low, high, n] = fields(row.metrics.get(&column.key));

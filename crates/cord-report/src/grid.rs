@@ -8,7 +8,7 @@ use crate::table::{Draft, Format, Metric};
 /// What stands where nothing was measured.
 pub(crate) const ABSENT: &str = "–";
 
-/// Headings and rows; every row has as many cells as there are headings. The first column is the arm's
+/// Headings and rows; every row has as many cells as there are headings. The first column is the row's
 /// name, the others are numbers.
 pub(crate) struct Grid {
     pub(crate) headings: Vec<String>,
@@ -17,7 +17,7 @@ pub(crate) struct Grid {
 
 pub(crate) fn grid(table: &Draft) -> Grid {
     let with_paper = |key: &str| table.rows.iter().any(|row| row.paper.contains_key(key));
-    let mut headings = vec!["arm".to_owned()];
+    let mut headings = vec![table.subject().to_owned()];
     for column in &table.columns {
         headings.push(column.label.clone());
         if with_paper(&column.key) {
@@ -67,7 +67,7 @@ fn number(value: f64, format: Format) -> String {
     }
 }
 
-fn with_separators(count: u64) -> String {
+pub(crate) fn with_separators(count: u64) -> String {
     let digits = count.to_string();
     let mut out = String::new();
     for (place, digit) in digits.chars().enumerate() {

@@ -129,6 +129,9 @@ pub struct Draft {
     /// The paper's table beside it; see [`PaperTable::put_beside`](crate::PaperTable::put_beside).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paper: Option<PaperSource>,
+    /// What a row stands for; an arm where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     /// Its columns, in order.
     pub columns: Vec<Column>,
     /// Its rows, in order.
@@ -153,6 +156,11 @@ fn without_faults<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<D
 }
 
 impl Draft {
+    /// What stands over the names of the rows.
+    pub(crate) fn subject(&self) -> &str {
+        self.subject.as_deref().unwrap_or("arm")
+    }
+
     /// Checks the table and reports every fault.
     pub fn finish(self) -> Result<Table, Faults> {
         let faults = self.faults();

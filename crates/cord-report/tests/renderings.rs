@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use cord_core::Digest;
 use cord_eval::{Estimate, PROGRESS_PARTS, PairedDifference, PairedTest, TeacherShare};
 use cord_report::{
-    ArmShares, CollaborationFigure, Column, Draft, Expectation, Format, Metric, Pair, Paper, PaperMap, Recipe, Row,
-    Standing, Table, judge_orders,
+    Ablation, AblationFigure, ArmShares, CollaborationFigure, Column, Draft, Expectation, Format, Metric, Pair, Paper,
+    PaperMap, Recipe, Row, Standing, SubsetPoint, Table, TeacherWorth, TokenSums, judge_orders,
 };
 
 fn estimate(value: f64, low: f64, high: f64) -> Metric {
@@ -60,6 +60,7 @@ fn draft() -> Draft {
         commit: "f5768a3".into(),
         machine: "2 cores".into(),
         paper: None,
+        subject: None,
         columns: vec![
             column("accuracy", "accuracy %", Format::Percent),
             column("perplexity", "perplexity", Format::Decimal),
@@ -397,4 +398,55 @@ fn a_column_beside_another_of_the_papers_says_which() {
     Paper::published().put_beside("figure-2", &mut other, &PaperMap::default()).unwrap();
     assert_eq!(other.paper.as_ref().unwrap().table, "figure-2");
     assert!(other.rows.iter().all(|row| row.paper.is_empty()));
+}
+
+#[test]
+fn an_ablation_is_two_tables_and_a_figure() {
+    let of = |value: f64| Estimate { value, low: value - 0.05, high: value + 0.05, n: 64 };
+    let drafted = |subject: &str, rows: Vec<Row>| {
+        let columns = vec![column("accuracy", "accuracy", Format::Percent)];
+        let subject = Some(subject.to_owned());
+        Draft { subject, columns, rows, orders: Vec::new(), notes: Vec::new(), paper: None, ..draft() }
+            .finish()
+            .unwrap()
+    };
+    let worth = |teacher: &str, left_out: Option<f64>| TeacherWorth {
+        teacher: teacher.into(),
+        left_out: left_out.map(of),
+        shapley: Some(of(0.4)),
+    };
+    let point = |subset: &str, teachers: u32, tokens: f64| SubsetPoint {
+        subset: subset.into(),
+        teachers,
+        tokens,
+        quality: of(0.5),
+    };
+    let ablation = Ablation {
+        subsets: drafted("teachers", vec![row("a", &[("accuracy", of(0.5).into())]), row("a+b", &[])]),
+        teachers: drafted("teacher", vec![row("a", &[("accuracy", of(-0.02).into())])]),
+        tokens: TokenSums { generated_apart: 1_245_616, generated: 539_950, scored_apart: 0, scored: 0 },
+        figure: AblationFigure {
+            title: "Ablation".into(),
+            metric: "accuracy".into(),
+            subsets: vec![point("a", 1, 100.0), point("a+b", 2, 400.0)],
+            teachers: vec![worth("a", Some(-0.02)), worth("b", None)],
+        },
+    };
+    insta::assert_snapshot!(
+        ablation.tokens.line(15),
+        @"15 subsets share their replies: they generate 539,950 tokens where separate runs would 1,245,616 (43.3 %), and score 0 tokens where separate runs would 0 (0.0 %)."
+    );
+    let markdown = ablation.markdown();
+    assert!(markdown.contains("| teachers | accuracy |") && markdown.contains("| teacher | accuracy |"), "{markdown}");
+    assert!(ablation.terminal().contains("-2.0 [-7.0, 3.0]"), "{}", ablation.terminal());
+    assert!(ablation.subsets.csv().starts_with("teachers,accuracy,"), "{}", ablation.subsets.csv());
+    let read: Ablation = serde_json::from_str(&ablation.json()).unwrap();
+    assert_eq!(read, ablation);
+    let svg = ablation.figure.svg().unwrap();
+    for part in ["a+b", "2 teachers", "Shapley value", "lost when left out", "accuracy, points"] {
+        assert!(svg.contains(part), "no `{part}` in {svg}");
+    }
+    // Nothing was left out: no bars, and no word of them.
+    let figure = AblationFigure { teachers: vec![worth("a", None)], ..ablation.figure };
+    assert!(!figure.svg().unwrap().contains("lost when left out"));
 }

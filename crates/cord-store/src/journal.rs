@@ -73,8 +73,6 @@ struct Place {
     line: u64,
     offset: u64,
     bytes: usize,
-    /// Has this process made use of it? Tells what a resumed run is made from, each reply once.
-    used: bool,
 }
 
 #[derive(Debug)]
@@ -90,16 +88,17 @@ pub(crate) type Asked = Shared<Asking>;
 
 /// What the journal knows of a request.
 pub(crate) enum Known {
-    /// It was answered before; `first` says that this process had made no use of the reply yet.
-    Answered { reply: Reply, first: bool },
+    /// It was answered before.
+    Answered(Reply),
     /// It is being asked now, on behalf of someone else.
     Asked(Asked),
     /// It is asked with this call.
     New(Asked),
 }
 
-/// An append-only file of model replies. One journal serves all models of a stage: share it by `Arc`. Only one
-/// may be open on a file at a time; the lock of the stage that it belongs to sees to that.
+/// An append-only file of model replies. One journal serves all models of a stage, or of all stages that share their
+/// replies ([`Replies`](crate::Replies)): share it by `Arc`. Only one may be open on a file at a time; the lock of what it
+/// belongs to sees to that.
 ///
 /// Its calls touch the disk and block for as long as that takes: microseconds, beside the milliseconds to
 /// minutes of a model's reply.
@@ -130,7 +129,7 @@ impl Journal {
                 break;
             }
             lines += 1;
-            let place = Place { line: lines, offset: end, bytes, used: false };
+            let place = Place { line: lines, offset: end, bytes };
             let line = parse(path, place, &text)?;
             // Only a journal joined by hand holds a request twice; the first reply is the one that others saw.
             places.entry(line.request).or_insert(place);
@@ -210,9 +209,24 @@ impl Journal {
             return Err(StoreError::io(&self.path, "append to the journal")(error));
         }
         *lines += 1;
-        place.insert(Place { line: *lines, offset: *end, bytes: text.len(), used: true });
+        place.insert(Place { line: *lines, offset: *end, bytes: text.len() });
         *end += text.len() as u64;
         Ok(())
+    }
+
+    /// Appends every reply of another journal that this one has none to. Gives how many those were.
+    pub fn take_in(&self, other: &Self) -> Result<usize, StoreError> {
+        let known: Vec<Digest> = other.state().places.keys().copied().collect();
+        let before = self.len();
+        for request in known {
+            if self.state().places.contains_key(&request) {
+                continue;
+            }
+            if let Some(reply) = other.get(request)? {
+                self.append(request, &reply)?;
+            }
+        }
+        Ok(self.len() - before)
     }
 
     /// Flushes to the disk, so that even a loss of power keeps what was appended.
@@ -233,8 +247,7 @@ impl Journal {
             return Ok(Known::Asked(running));
         }
         if let Some(reply) = self.get(request)? {
-            let used = self.state().places.get_mut(&request).map(|place| std::mem::replace(&mut place.used, true));
-            return Ok(Known::Answered { reply, first: used == Some(false) });
+            return Ok(Known::Answered(reply));
         }
         let (journal, reply) = (std::sync::Arc::clone(self), ask());
         let new = async move {

@@ -1,5 +1,6 @@
 //! A model whose replies are journaled.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,7 +24,8 @@ pub struct Counters {
     pub joined: u64,
 }
 
-/// What a stage's replies cost, each counted once, whether this process asked for it or an earlier one that was stopped.
+/// What the replies that a model gave to a stage cost, each counted once, whoever asked for it: this stage, an earlier attempt
+/// that was stopped, or another stage that answers from the same journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spent {
     /// Replies.
@@ -44,7 +46,7 @@ pub struct Journaled {
     hits: AtomicU64,
     misses: AtomicU64,
     joined: AtomicU64,
-    spent: Mutex<Spent>,
+    spent: Mutex<(Spent, BTreeSet<Digest>)>,
 }
 
 impl Journaled {
@@ -63,17 +65,20 @@ impl Journaled {
 
     /// What the replies that it gave so far cost, each once.
     pub fn spent(&self) -> Spent {
-        *self.spent.lock().unwrap_or_else(PoisonError::into_inner)
+        self.spent.lock().unwrap_or_else(PoisonError::into_inner).0
     }
 
-    fn spend(&self, reply: &Reply) {
+    fn spend(&self, request: Digest, reply: &Reply) {
         let usage = match reply {
             Reply::Generation(generation) => generation.usage,
             Reply::Logprobs(tokens) => Usage { scored_tokens: tokens.len() as u64, ..Usage::default() },
         };
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        spent.replies += 1;
-        spent.usage += usage;
+        let (spent, counted) = &mut *spent;
+        if counted.insert(request) {
+            spent.replies += 1;
+            spent.usage += usage;
+        }
     }
 
     /// The journal.
@@ -88,24 +93,22 @@ impl Journaled {
     {
         let key = Digest::of_json(&(kind, self.identity, &request));
         let known = self.journal.look_up(key, || ask(Arc::clone(&self.model), request));
-        let asked = match known.map_err(|error| self.journal.model_error(&error))? {
-            Known::Answered { reply, first } => {
+        let reply = match known.map_err(|error| self.journal.model_error(&error))? {
+            Known::Answered(reply) => {
                 self.hits.fetch_add(1, Ordering::Relaxed);
-                if first {
-                    self.spend(&reply);
-                }
-                return Ok((key, reply));
+                reply
             }
-            Known::Asked(asked) => asked,
+            Known::Asked(asked) => {
+                self.joined.fetch_add(1, Ordering::Relaxed);
+                asked.await?
+            }
             Known::New(asked) => {
                 self.misses.fetch_add(1, Ordering::Relaxed);
-                let reply = asked.await?;
-                self.spend(&reply);
-                return Ok((key, reply));
+                asked.await?
             }
         };
-        self.joined.fetch_add(1, Ordering::Relaxed);
-        Ok((key, asked.await?))
+        self.spend(key, &reply);
+        Ok((key, reply))
     }
 
     fn unexpected(&self, request: Digest, expected: &str) -> ModelError {

@@ -7,9 +7,10 @@
 //! runs/<recipe>/
 //!   <stage>-<short key>/            a finished stage
 //!     manifest.json                 what made it, and every file with its size and digest
-//!     journal.jsonl                 the model replies that it was made from
+//!     journal.jsonl                 the model replies that it was made from, unless it shares them
 //!     timings.json, costs.json      seconds; the only files that may differ between two equal runs
 //!     …                             the stage's own files
+//!   replies.jsonl                   the model replies of stages that share them
 //!   .partial-<stage>-<short key>/   a stage that was begun and not finished
 //!   .lock-<stage>-<short key>       held by the process that works on the stage
 //! ```
@@ -65,6 +66,6 @@ pub use manifest::{FileEntry, MANIFEST_FORMAT, Manifest, Program};
 pub use records::{Record, read_records};
 pub use remote::Remote;
 pub use samples::{SampleRow, samples_from_parquet, samples_to_parquet};
-pub use store::Store;
+pub use store::{Replies, Store};
 pub use trajectories::{trajectories_from_parquet, trajectories_to_parquet};
 pub use writer::StageWriter;

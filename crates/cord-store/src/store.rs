@@ -3,11 +3,30 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cord_core::Digest;
 use serde_json::Value;
 
-use crate::{Program, StageFolder, StageWriter, StoreError, durable};
+use crate::{Journal, Program, StageFolder, StageWriter, StoreError, durable};
+
+/// The journal that stages share, beside their folders.
+const REPLIES: &str = "replies.jsonl";
+
+/// Replies that several stages share: each is asked for once, whichever stage comes to it first. Held under a lock.
+#[derive(Debug)]
+pub struct Replies {
+    journal: Arc<Journal>,
+    /// Held for as long as the journal may be written.
+    _lock: File,
+}
+
+impl Replies {
+    /// The journal that they are in.
+    pub fn journal(&self) -> &Arc<Journal> {
+        &self.journal
+    }
+}
 
 /// The folder of one recipe's runs: where stages are found and begun.
 #[derive(Clone, Debug)]
@@ -84,6 +103,12 @@ impl Store {
         let path = self.folder.join(name("a file's name", file)?);
         crate::durable::write(&path, bytes)?;
         Ok(path)
+    }
+
+    /// Opens the replies that stages of this folder share. They are locked until they are dropped.
+    pub fn replies(&self) -> Result<Replies, StoreError> {
+        let lock = self.lock("replies", Digest::of_bytes(REPLIES.as_bytes()))?;
+        Ok(Replies { journal: Arc::new(Journal::open(&self.folder.join(REPLIES))?), _lock: lock })
     }
 
     /// Every finished stage, in the order of their folders' names.

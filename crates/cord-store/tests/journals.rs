@@ -161,3 +161,30 @@ proptest! {
         prop_assert_eq!(reopened.len(), ends.iter().filter(|end| **end <= length).count());
     }
 }
+
+#[test]
+fn a_journal_takes_in_what_it_lacks() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |name: &str| Journal::open(&folder.path().join(name)).unwrap();
+    let (shared, own) = (open("replies.jsonl"), open("journal.jsonl"));
+    shared.append(key(0), &generation("shared")).unwrap();
+    own.append(key(0), &generation("own")).unwrap();
+    own.append(key(1), &generation("new")).unwrap();
+    assert_eq!(shared.take_in(&own).unwrap(), 1);
+    assert_eq!(shared.take_in(&own).unwrap(), 0);
+    let read = open("replies.jsonl");
+    assert_eq!(read.get(key(0)).unwrap(), Some(generation("shared")), "the first reply stays");
+    assert_eq!(read.get(key(1)).unwrap(), Some(generation("new")));
+}
+
+#[test]
+fn shared_replies_are_held_by_one_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = cord_store::Program { version: "1".into(), commit: None };
+    let store = cord_store::Store::open(folder.path(), "run", program).unwrap();
+    let held = store.replies().unwrap();
+    held.journal().append(key(0), &generation("x")).unwrap();
+    assert!(matches!(store.replies(), Err(StoreError::Locked { .. })));
+    drop(held);
+    assert_eq!(store.replies().unwrap().journal().len(), 1);
+}

@@ -204,3 +204,21 @@ fn threads_share_a_journal() {
     assert_eq!((counters.misses, counters.hits + counters.joined), (50, 150));
     assert_eq!(Journal::open(&bench.path).unwrap().len(), 50);
 }
+
+#[test]
+fn what_stages_share_costs_each_of_them_its_own() {
+    let bench = Bench::new();
+    let stage = || Journaled::new(Arc::new(Counting::new("w")), Arc::clone(&bench.journal));
+    let (first, second) = (stage(), stage());
+    for (model, prefixes) in [(&first, &["a", "b", "a"][..]), (&second, &["b", "c"])] {
+        for prefix in prefixes {
+            block_on(model.generate(request(prefix, 0))).unwrap();
+        }
+    }
+    assert_eq!((first.spent().replies, second.spent().replies), (2, 2), "a reply counts once, whoever asked for it");
+    assert_eq!((first.counters().misses, second.counters().misses), (2, 1));
+    // Taken up by another process, each counts what it is answered with.
+    let again = Journaled::new(Arc::new(Counting::new("w")), Arc::new(Journal::open(&bench.path).unwrap()));
+    block_on(again.generate(request("a", 0))).unwrap();
+    assert_eq!((again.spent().replies, again.counters().misses), (1, 0));
+}
