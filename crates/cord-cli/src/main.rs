@@ -1,6 +1,8 @@
 //! The binary `cord`: arguments in, stages run, results printed.
 
 mod accounts;
+mod comparison;
+mod curve;
 mod datasets;
 mod doctor;
 mod eval;
@@ -21,6 +23,7 @@ mod served;
 mod shards;
 mod stages;
 mod table;
+mod view;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -66,7 +69,10 @@ enum Verb {
     /// Show what a recipe would run: stages, what is done already, what it needs.
     Plan(RecipeArgs),
     /// Make the table of a recipe whose stages are done, without running anything.
-    Table(RecipeArgs),
+    ///
+    /// With --against, the arms that two recipes share stand below each other, with the paired difference of each metric
+    /// on the problems that both have.
+    Table(TableArgs),
     /// Search again among the candidates of a finished generation: other teachers, another search or scorer.
     ///
     /// Every candidate that a run asked for is recorded, kept or not. This runs a search on them as if they were written
@@ -77,6 +83,7 @@ enum Verb {
     Export(export::ExportArgs),
     Eval(eval::EvalArgs),
     Judge(judge::JudgeArgs),
+    View(view::ViewArgs),
     /// Look for what stands in the way of a run: device, disk, data sets, models, servers, and whether it all fits.
     ///
     /// Every model that the recipe uses is opened, every endpoint probed and timed. Without a recipe only the machine is looked at.
@@ -96,7 +103,7 @@ struct DoctorArgs {
     json: bool,
 }
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 struct RecipeArgs {
     /// The recipe, for example recipes/mini/cord.toml
     recipe: PathBuf,
@@ -113,6 +120,49 @@ struct RecipeArgs {
     /// --features s3) or file:///folder
     #[arg(long, value_name = "URL")]
     remote: Option<String>,
+}
+
+#[derive(Args)]
+struct TableArgs {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// How the table is printed
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    format: TableFormat,
+    /// Another recipe whose stages are done, to compare with
+    #[arg(long, value_name = "RECIPE")]
+    against: Option<PathBuf>,
+}
+
+/// The renderings of a table.
+#[derive(Clone, Copy, Default, clap::ValueEnum)]
+enum TableFormat {
+    /// Aligned text
+    #[default]
+    Terminal,
+    /// A pipe table
+    Markdown,
+    /// Raw numbers with their intervals
+    Csv,
+    /// Everything that the table holds
+    Json,
+    /// A `table` with booktabs
+    Latex,
+    /// A page of its own
+    Html,
+}
+
+impl TableFormat {
+    fn render(self, table: &cord_report::Table) -> String {
+        match self {
+            Self::Terminal => table.terminal(),
+            Self::Markdown => table.markdown(),
+            Self::Csv => table.csv(),
+            Self::Json => table.json(),
+            Self::Latex => table.latex(),
+            Self::Html => table.html(),
+        }
+    }
 }
 
 #[derive(Args)]
@@ -197,12 +247,23 @@ fn act(verb: &Verb) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Verb::Table(args) => {
-            let recipe = args.read()?;
+            let recipe = args.recipe.read()?;
             let plan = run::plan(&recipe)?;
             let store = run::store(&recipe)?;
             plan::require_finished(&plan, &store)?;
-            print(&run::make_table(&recipe, &plan, &store)?.terminal());
-            print(&plan::whereabouts(&recipe, &plan, &store)?);
+            if let Some(other) = &args.against {
+                let other = RecipeArgs { recipe: other.clone(), ..args.recipe.clone() }.read()?;
+                print(args.format.render(&comparison::of([&recipe, &other])?).trim_end());
+                return Ok(ExitCode::SUCCESS);
+            }
+            let table = run::make_table(&recipe, &plan, &store)?;
+            if matches!(args.format, TableFormat::Terminal) {
+                print(&table.terminal());
+                print(&plan::whereabouts(&recipe, &plan, &store)?);
+            } else {
+                // Alone, so that it can go into a file.
+                print(args.format.render(&table).trim_end());
+            }
             Ok(ExitCode::SUCCESS)
         }
         Verb::Reselect(args) => {
@@ -216,6 +277,7 @@ fn act(verb: &Verb) -> Result<ExitCode> {
         }
         Verb::Eval(args) => eval::act(args),
         Verb::Judge(args) => judge::act(args),
+        Verb::View(args) => view::act(args),
         Verb::Doctor(args) => {
             let recipe = args.recipe.as_ref().map(|path| run::read_recipe(path, &args.overrides)).transpose()?;
             let mut tell = |line: String| {

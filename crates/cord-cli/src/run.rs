@@ -16,7 +16,7 @@ use crate::progress::{Progress, StageProgress};
 use crate::served::Memory;
 use crate::shards::Part;
 use crate::stages::{Bench, Failure};
-use crate::{datasets, figure, machine, measure, shards, stages, table};
+use crate::{datasets, figure, machine, measure, shards, stages, table, view};
 
 /// Set by Ctrl-C; stages look at it where they can stop without loss.
 pub(crate) static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -69,6 +69,7 @@ pub(crate) fn run(recipe: &Recipe, part: Part) -> Result<(Summary, Store, Plan)>
     let store = store(recipe)?;
     let models = Models::new(&recipe.run, &store)?;
     let plan = plan_with(recipe, &|label, source| models.identity(label, source))?;
+    view::publish_arms(recipe, &plan, &store)?;
     let bench = Bench { store: &store, models: &models, run: &recipe.run, interrupted: &INTERRUPTED, part };
     let work: Vec<&StageSpec> = plan.stages.iter().filter(|stage| part.does(stage, &plan.stages)).collect();
     let progress = Progress::new(work.len());

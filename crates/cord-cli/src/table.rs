@@ -20,25 +20,17 @@ use crate::{machine, run};
 
 /// One arm under one seed: values for each problem by column, and sums.
 #[derive(Default)]
-struct Measured {
+pub(crate) struct Measured {
     scores: BTreeMap<String, Scores>,
     numbers: BTreeMap<String, f64>,
 }
 
+/// An arm's values, one for each seed.
+pub(crate) type ByArm = BTreeMap<String, Vec<Measured>>;
+
 /// The table of a plan whose stages are all finished.
 pub(crate) fn of(recipe: &Recipe, plan: &Plan, store: &Store, figure: Option<&CollaborationFigure>) -> Result<Table> {
-    let rows = plan
-        .stages
-        .iter()
-        .find_map(|stage| match &stage.settings {
-            StageSettings::Table(table) => Some(&table.rows),
-            _ => None,
-        })
-        .context("a plan ends with its table")?;
-    let mut arms: BTreeMap<&str, Vec<Measured>> = BTreeMap::new();
-    for row in rows {
-        arms.entry(&row.arm).or_default().push(measure(recipe, plan, store, row)?);
-    }
+    let arms = measured(recipe, plan, store)?;
     let mut draft = Draft {
         title: recipe.table.title.clone(),
         recipe: cord_report::Recipe { name: recipe.name.clone(), digest: plan.digest },
@@ -74,6 +66,23 @@ pub(crate) fn of(recipe: &Recipe, plan: &Plan, store: &Store, figure: Option<&Co
     Ok(draft.finish()?)
 }
 
+/// What the finished stages of a plan say of each arm.
+pub(crate) fn measured(recipe: &Recipe, plan: &Plan, store: &Store) -> Result<ByArm> {
+    let rows = plan
+        .stages
+        .iter()
+        .find_map(|stage| match &stage.settings {
+            StageSettings::Table(table) => Some(&table.rows),
+            _ => None,
+        })
+        .context("a plan ends with its table")?;
+    let mut arms = ByArm::new();
+    for row in rows {
+        arms.entry(row.arm.clone()).or_default().push(measure(recipe, plan, store, row)?);
+    }
+    Ok(arms)
+}
+
 /// The same table without what depends on the clock or on prices: equal bytes from equal runs.
 pub(crate) fn without_seconds(table: &Table) -> Result<Table> {
     let mut draft = table.clone().into_draft();
@@ -97,7 +106,7 @@ fn notes(recipe: &Recipe, figure: Option<&CollaborationFigure>) -> Vec<String> {
     notes
 }
 
-fn column(wanted: &Wanted) -> Column {
+pub(crate) fn column(wanted: &Wanted) -> Column {
     let key = wanted.to_string();
     let (label, format) = match wanted {
         Wanted::Trajectories(metric) => match metric {
@@ -283,7 +292,7 @@ fn samples(store: &Store, benchmark: &str, eval: Digest, measured: &mut Measured
 }
 
 /// An arm's metrics over its seeds.
-fn metrics(seeds: &[Measured]) -> Result<BTreeMap<String, Metric>> {
+pub(crate) fn metrics(seeds: &[Measured]) -> Result<BTreeMap<String, Metric>> {
     let mut metrics = BTreeMap::new();
     let keys: BTreeSet<&String> = seeds.iter().flat_map(|seed| seed.scores.keys()).collect();
     for key in keys {
@@ -307,7 +316,8 @@ fn metrics(seeds: &[Measured]) -> Result<BTreeMap<String, Metric>> {
     Ok(metrics)
 }
 
-fn difference(arms: &BTreeMap<&str, Vec<Measured>>, pair: &Pair) -> Result<Option<cord_eval::PairedDifference>> {
+/// The paired difference of two arms; nothing where one lacks the metric, or they share too few problems.
+pub(crate) fn difference(arms: &ByArm, pair: &Pair) -> Result<Option<cord_eval::PairedDifference>> {
     let scores = |arm: &str| -> Vec<Scores> {
         let seeds = arms.get(arm).map_or(&[][..], Vec::as_slice);
         seeds.iter().filter_map(|seed| seed.scores.get(&pair.metric).cloned()).collect()

@@ -5,18 +5,9 @@ use plotters::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::csv::line;
+use crate::palette::PALETTE;
 use crate::paper::PaperFigure;
 use crate::table::Recipe;
-
-/// Okabe and Ito's colours, which people with any kind of colour vision tell apart. More teachers use them again.
-const COLOURS: [RGBColor; 6] = [
-    RGBColor(0, 114, 178),
-    RGBColor(230, 159, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(213, 94, 0),
-    RGBColor(86, 180, 233),
-];
 
 /// A panel's width and height in pixels.
 const PANEL: (u32, u32) = (420, 320);
@@ -94,7 +85,8 @@ impl CollaborationFigure {
                 .light_line_style(TRANSPARENT)
                 .draw()?;
             for (place, one) in arm.teachers.iter().enumerate() {
-                let colour = COLOURS[place % COLOURS.len()];
+                let (red, green, blue) = PALETTE[place % PALETTE.len()];
+                let colour = RGBColor(red, green, blue);
                 let points = |pick: fn(&Estimate) -> f64| {
                     one.parts.iter().enumerate().map(move |(part, of)| (middle(part), 100.0 * pick(of)))
                 };
