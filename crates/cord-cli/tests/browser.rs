@@ -269,7 +269,7 @@ fn nothing_is_cut_or_overlaps_at_any_width() {
     let folder = tempfile::tempdir().unwrap();
     let run = gallery::make(folder.path(), "gallery");
     both(&run, |browser, page| {
-        for width in [500, 800, 1000, 1440, 1900] {
+        for width in [400, 800, 1000, 1440, 1900] {
             browser.resize(width, 900);
             for view in ["#/results", "#/problems", "#/problems?p=p-0000", "#/problems?p=p-0003&with=curation"] {
                 browser.go(&format!("{page}{view}"));

@@ -142,7 +142,6 @@ fn a_recipe_and_the_folder_of_its_run_show_the_same() {
     desk.cord(&["view", "recipes/distil.toml", "--static", "recipe.html"]).expect(0);
     desk.cord(&["view", "runs/distil", "--static", "folder.html"]).expect(0);
     let read = |name: &str| fs::read_to_string(desk.path(name)).unwrap();
-    assert_eq!(read("recipe.html").len() / 1000, read("folder.html").len() / 1000);
     let count = read("recipe.html").matches("id=\"problem-").count();
     // Three arms that generate and one that does not, two seeds, five problems and five of the benchmark.
     assert_eq!(count, read("folder.html").matches("id=\"problem-").count());

@@ -67,6 +67,7 @@ function whisker([value, low, high], [from, to]) {
   const at = (number) => ((number - from) / (to - from)) * width;
   return s("svg", { class: "whisker", width, height: 10, "aria-hidden": "true" },
     s("rect", { class: "track", x: 0, y: 3, width, height: 4, rx: 2 }),
+    s("rect", { class: "reach", x: 0, y: 3, width: at(value), height: 4, rx: 2 }),
     s("rect", { class: "span", x: at(low), y: 0, width: Math.max(2, at(high) - at(low)), height: 10, rx: 2 }),
     s("rect", { class: "value", x: Math.max(0, at(value) - 1), y: 0, width: 2, height: 10 }));
 }

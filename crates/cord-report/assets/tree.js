@@ -1,6 +1,6 @@
 // The search as a drawing: a column for each step, a dot for each candidate in its teacher's colour, better ones above.
 
-const TREE = { narrowest: 46, widest: 120, row: 15, left: 24, top: 24, radius: 5.5 };
+const TREE = { narrowest: 38, widest: 120, row: 15, left: 24, top: 24, radius: 5.5 };
 
 /** The candidates of a search by depth, the path first, then by rank. */
 function byDepth(page, path) {

@@ -118,7 +118,7 @@ impl<T> ByProblem<T> {
         let selection = RowSelection::from_consecutive_ranges(std::iter::once(wanted), within);
         let mut rows = Vec::with_capacity(place.len());
         let reader = self.reader()?.with_row_groups(groups).with_row_selection(selection);
-        self.walk(reader, &mut |batch| {
+        self.walk::<StoreError>(reader, &mut |batch| {
             rows.extend(batch);
             Ok(())
         })?;

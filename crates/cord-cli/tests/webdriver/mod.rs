@@ -87,8 +87,10 @@ impl Browser {
         self.wait("return document.getElementById('status').hidden");
     }
 
+    /// Makes the page as wide and as high as this; a window could not be as narrow as a telephone.
     pub(crate) fn resize(&self, width: u32, height: u32) {
-        self.post("/window/rect", &json!({"width": width, "height": height}));
+        let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        self.post("/goog/cdp/execute", &json!({"cmd": "Emulation.setDeviceMetricsOverride", "params": metrics}));
     }
 
     /// Runs a function's body in the page.

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::grid::{cell, footer, number, order_line};
 use crate::order::Standing;
-use crate::table::{Format, Table};
+use crate::table::{Format, Metric, Table};
 
 /// A table with its cells as text.
 #[derive(Clone, Debug, Serialize)]
@@ -82,7 +82,7 @@ impl From<&Table> for ResultTable {
                 ResultCell {
                     text,
                     interval,
-                    range: metric.and_then(|metric| metric.estimate()).map(|of| [of.value, of.low, of.high]),
+                    range: metric.and_then(Metric::estimate).map(|of| [of.value, of.low, of.high]),
                     paper: row.paper.get(&column.key).map(|value| number(*value, column.format)),
                 }
             });
