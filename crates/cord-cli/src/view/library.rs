@@ -1,6 +1,7 @@
 //! All that is looked at: what the page shows at once, and where a problem's texts are.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use cord_core::{Digest, Problem};
@@ -41,6 +42,11 @@ struct ShelvedArm {
     /// The stage, which arms may share.
     key: Digest,
     labels: Vec<String>,
+    made: Arc<Made>,
+}
+
+/// What a finished stage made.
+struct Made {
     kind: ArmKind,
     note: String,
     source: Source,
@@ -55,9 +61,11 @@ struct Naming<'a> {
 }
 
 impl Library {
-    /// Reads the runs: every table, every curve, and of responses what the list of problems needs.
-    pub(super) fn read(runs: &[Run]) -> Result<Self> {
-        let mut library = Self { overview: Overview::default(), shelves: Vec::new(), teachers: Teachers::default() };
+    /// Reads the runs: every table, every curve, and of responses what the list of problems needs. Finished stages do not
+    /// change: what an earlier reading has of them is taken from there.
+    pub(super) fn read(runs: &[Run], earlier: Option<&Self>) -> Result<Self> {
+        let teachers = earlier.map(|earlier| earlier.teachers.clone()).unwrap_or_default();
+        let mut library = Self { overview: Overview::default(), shelves: Vec::new(), teachers };
         let several = runs.iter().map(|run| run.arms.len()).sum::<usize>() > 1;
         for run in runs {
             for arms in &run.arms {
@@ -67,7 +75,7 @@ impl Library {
                 let name = if run.arms.len() > 1 { &arms.recipe } else { &run.name };
                 let naming = Naming { prefix: several.then_some(name.as_str()), with_seeds: seeds.len() > 1 };
                 for row in &arms.arms {
-                    library.add_row(run, row, &naming)?;
+                    library.add_row(run, row, &naming, earlier)?;
                 }
                 library.add_shares(run, arms, &naming)?;
                 library.add_curves(run, arms, &naming)?;
@@ -79,7 +87,7 @@ impl Library {
         library.overview.title = names.join(" and ");
         library.overview.teachers = library.teachers.names().to_vec();
         library.overview.collections = library.shelves.iter().map(Shelf::collection).collect();
-        library.overview.version = version(runs)?;
+        library.overview.version = version(runs);
         Ok(library)
     }
 
@@ -87,10 +95,10 @@ impl Library {
     pub(super) fn page(&self, collection: usize, arm: usize, problem: usize) -> Result<Option<ProblemPage>> {
         let Some(shelf) = self.shelves.get(collection) else { return Ok(None) };
         let (Some(arm), Some(problem)) = (shelf.arms.get(arm), shelf.problems.get(problem)) else { return Ok(None) };
-        if !arm.entries.contains_key(&problem.id) {
+        if !arm.made.entries.contains_key(&problem.id) {
             return Ok(None);
         }
-        arm.source.page(problem, &self.teachers).map(Some)
+        arm.made.source.page(problem, &self.teachers).map(Some)
     }
 
     /// Every page that there is: collection, arm and problem, problem by problem.
@@ -98,50 +106,53 @@ impl Library {
         self.shelves.iter().enumerate().flat_map(|(collection, shelf)| {
             shelf.problems.iter().enumerate().flat_map(move |(place, problem)| {
                 let arms = shelf.arms.iter().enumerate();
-                arms.filter(|(_, arm)| arm.entries.contains_key(&problem.id))
+                arms.filter(|(_, arm)| arm.made.entries.contains_key(&problem.id))
                     .map(move |(arm, _)| (collection, arm, place))
             })
         })
     }
 
-    fn add_row(&mut self, run: &Run, row: &ArmStages, naming: &Naming<'_>) -> Result<()> {
+    fn add_row(&mut self, run: &Run, row: &ArmStages, naming: &Naming<'_>, earlier: Option<&Self>) -> Result<()> {
         let label = naming.label(row);
         if let (Some(generate), Some(problems)) = (row.generate, row.problems)
             && let Some(folder) = run.store.find(StageKind::Generate.name(), generate)?
         {
-            self.add_arm(run, problems, &folder, label.clone())?;
+            self.add_arm(run, problems, &folder, label.clone(), earlier)?;
         }
         for one in &row.evals {
             if let Some(folder) = run.store.find(StageKind::Eval.name(), one.eval)? {
-                self.add_arm(run, one.problems, &folder, label.clone())?;
+                self.add_arm(run, one.problems, &folder, label.clone(), earlier)?;
             }
         }
         Ok(())
     }
 
-    fn add_arm(&mut self, run: &Run, problems: Digest, folder: &StageFolder, label: String) -> Result<()> {
+    fn add_arm(
+        &mut self,
+        run: &Run,
+        problems: Digest,
+        folder: &StageFolder,
+        label: String,
+        earlier: Option<&Self>,
+    ) -> Result<()> {
         let what = || format!("`{}`", folder.path().display());
         let input = run.store.find(StageKind::Problems.name(), problems)?;
         let input = input.with_context(|| format!("{}: expected the stage of its problems, got none", what()))?;
         let problems: Vec<Problem> = read_jsonl(&input.read_bytes("problems.jsonl")?, &input.file("problems.jsonl"))?;
         let shelf = self.shelf(&data_set(&input.manifest().settings), &input, &problems);
-        if let Some(arm) = self.shelves[shelf].arms.iter_mut().find(|arm| arm.key == folder.key()) {
+        let key = folder.key();
+        if let Some(arm) = self.shelves[shelf].arms.iter_mut().find(|arm| arm.key == key) {
             if !arm.labels.contains(&label) {
                 arm.labels.push(label);
             }
             return Ok(());
         }
-        let (kind, source) = if folder.manifest().stage == StageKind::Generate.name() {
-            self.teachers.add_of(folder);
-            (ArmKind::Trajectories, Source::generated(folder).with_context(what)?)
-        } else {
-            (ArmKind::Samples, Source::sampled(folder).with_context(what)?)
+        let mut known = earlier.into_iter().flat_map(|earlier| &earlier.shelves).flat_map(|shelf| &shelf.arms);
+        let made = match known.find(|arm| arm.key == key) {
+            Some(arm) => arm.made.clone(),
+            None => Arc::new(Made::read(folder, &problems, &mut self.teachers).with_context(what)?),
         };
-        let by_id = problems.iter().map(|problem| (problem.id.as_str(), problem)).collect();
-        let (entries, collaboration) = source.entries(&by_id, &mut self.teachers).with_context(what)?;
-        let note = note(&folder.manifest().settings);
-        let arm = ShelvedArm { key: folder.key(), labels: vec![label], kind, note, source, entries, collaboration };
-        self.shelves[shelf].arms.push(arm);
+        self.shelves[shelf].arms.push(ShelvedArm { key, labels: vec![label], made });
         Ok(())
     }
 
@@ -185,7 +196,7 @@ impl Library {
             for generate in arms.arms.iter().filter(|row| row.arm == name).filter_map(|row| row.generate) {
                 let shelved = self.shelves.iter().flat_map(|shelf| &shelf.arms).find(|arm| arm.key == generate);
                 if let Some(arm) = shelved {
-                    seeds.push(arm.collaboration.clone());
+                    seeds.push(arm.made.collaboration.clone());
                 }
                 if let Some(folder) = run.store.find(StageKind::Generate.name(), generate)? {
                     teachers = self.teachers.add_of(&folder);
@@ -226,6 +237,20 @@ impl Library {
     }
 }
 
+impl Made {
+    fn read(folder: &StageFolder, problems: &[Problem], teachers: &mut Teachers) -> Result<Self> {
+        let (kind, source) = if folder.manifest().stage == StageKind::Generate.name() {
+            teachers.add_of(folder);
+            (ArmKind::Trajectories, Source::generated(folder)?)
+        } else {
+            (ArmKind::Samples, Source::sampled(folder)?)
+        };
+        let by_id = problems.iter().map(|problem| (problem.id.as_str(), problem)).collect();
+        let (entries, collaboration) = source.entries(&by_id, teachers)?;
+        Ok(Self { kind, note: note(&folder.manifest().settings), source, entries, collaboration })
+    }
+}
+
 impl Naming<'_> {
     fn plain(&self, arm: &str) -> String {
         self.prefix.map_or_else(|| arm.to_owned(), |prefix| format!("{prefix}: {arm}"))
@@ -248,10 +273,15 @@ impl Shelf {
         };
         let arm = |arm: &ShelvedArm| CollectionArm {
             label: arm.labels.join(", "),
-            kind: arm.kind,
-            note: arm.note.clone(),
-            unit_score: arm.entries.values().filter_map(|entry| entry.score).all(|score| (0.0..=1.0).contains(&score)),
-            entries: self.problems.iter().map(|problem| arm.entries.get(&problem.id).cloned()).collect(),
+            kind: arm.made.kind,
+            note: arm.made.note.clone(),
+            unit_score: arm
+                .made
+                .entries
+                .values()
+                .filter_map(|entry| entry.score)
+                .all(|score| (0.0..=1.0).contains(&score)),
+            entries: self.problems.iter().map(|problem| arm.made.entries.get(&problem.id).cloned()).collect(),
         };
         Collection {
             name: self.name.clone(),
@@ -262,9 +292,9 @@ impl Shelf {
 }
 
 /// What changes when one of the runs goes on.
-pub(super) fn version(runs: &[Run]) -> Result<String> {
-    let versions: Vec<String> = runs.iter().map(Run::version).collect::<Result<_>>()?;
-    Ok(Digest::of_json(&versions).short())
+pub(super) fn version(runs: &[Run]) -> String {
+    let versions: Vec<&str> = runs.iter().map(|run| run.version.as_str()).collect();
+    Digest::of_json(&versions).short()
 }
 
 fn viewed(run: &Run) -> Result<ViewedRun> {

@@ -69,7 +69,7 @@ pub(crate) fn act(args: &ViewArgs) -> Result<ExitCode> {
     // Before there is an address: what can't be opened is said here and not on the page.
     let runs = args.open()?;
     if let Some(to) = &args.to {
-        let written = file::write(Library::read(&runs)?, to, args.limit << 20)?;
+        let written = file::write(Library::read(&runs, None)?, to, args.limit << 20)?;
         for note in &written.notes {
             say(note);
         }

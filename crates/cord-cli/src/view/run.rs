@@ -17,6 +17,9 @@ pub(super) struct Run {
     pub(super) store: Store,
     pub(super) arms: Vec<Arms>,
     pub(super) tables: Vec<Table>,
+    /// Changes when the run goes on: of its finished stages, and of the sizes of what is noted of unfinished ones and of
+    /// tables, before anything was read.
+    pub(super) version: String,
 }
 
 impl Run {
@@ -37,6 +40,7 @@ impl Run {
             );
         }
         let store = run::store(&recipe)?;
+        let version = version(store.folder())?;
         let found = run::plan(&recipe)?;
         let written = read_table(&store.folder().join(recipe.file("table.json")))?;
         let table = match written.filter(|table| table.parts().recipe.digest == found.digest) {
@@ -50,6 +54,7 @@ impl Run {
             store,
             arms: vec![Arms::of_plan(&found)],
             tables: table.into_iter().collect(),
+            version,
         })
     }
 
@@ -67,6 +72,7 @@ impl Run {
             .with_context(|| format!("expected a run's folder with a plain name, got `{}`", path.display()))?;
         let program = cord_store::Program { version: env!("CARGO_PKG_VERSION").to_owned(), commit: None };
         let store = Store::open(root, name, program)?;
+        let version = version(&path)?;
         let files = names(&path)?;
         let mut arms = Vec::new();
         for file in files.iter().filter(|file| *file == ARMS || file.ends_with(&format!(".{ARMS}"))) {
@@ -96,7 +102,7 @@ impl Run {
         for file in files.iter().filter(|file| *file == "table.json" || file.ends_with(".table.json")) {
             tables.extend(read_table(&path.join(file))?);
         }
-        Ok(Self { name: name.to_owned(), store, arms, tables })
+        Ok(Self { name: name.to_owned(), store, arms, tables, version })
     }
 
     /// Its stages, each once, with how far they are.
@@ -148,17 +154,16 @@ impl Run {
         let costs: Costs = serde_json::from_slice(&std::fs::read(partial.join("costs.json")).ok()?).ok()?;
         Some(format!("{} problems", costs.problems.len()))
     }
+}
 
-    /// What changes when the run goes on: finished stages, and the sizes of what is noted of unfinished ones and of tables.
-    pub(super) fn version(&self) -> Result<String> {
-        let mut parts = Vec::new();
-        for name in names(self.store.folder())? {
-            let path = self.store.folder().join(&name);
-            let sizes = ["curve.jsonl", "costs.json", "manifest.json"].map(|file| size(&path.join(file)));
-            parts.push((name, size(&path), sizes));
-        }
-        Ok(Digest::of_json(&parts).short())
+fn version(folder: &Path) -> Result<String> {
+    let mut parts = Vec::new();
+    for name in names(folder)? {
+        let path = folder.join(&name);
+        let sizes = ["curve.jsonl", "costs.json", "manifest.json"].map(|file| size(&path.join(file)));
+        parts.push((name, size(&path), sizes));
     }
+    Ok(Digest::of_json(&parts).short())
 }
 
 fn size(path: &Path) -> Option<u64> {

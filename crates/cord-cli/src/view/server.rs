@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
@@ -29,7 +29,7 @@ struct Site<'a> {
     runs: &'a (dyn Fn() -> Result<Vec<Run>> + Sync),
     page: Served,
     hosts: BTreeSet<String>,
-    library: Mutex<Option<std::sync::Arc<Library>>>,
+    library: Mutex<Option<Arc<Library>>>,
 }
 
 /// Serves the runs that `runs` opens until Ctrl-C. `tell` is given the address.
@@ -83,18 +83,18 @@ impl Site<'_> {
         Ok(self.library(true)?.overview.json())
     }
 
-    fn library(&self, fresh: bool) -> Result<std::sync::Arc<Library>> {
+    fn library(&self, fresh: bool) -> Result<Arc<Library>> {
         let mut known = self.library.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(library) = &*known {
-            if !fresh {
-                return Ok(library.clone());
-            }
-            let runs = (self.runs)()?;
-            if version(&runs)? == library.overview.version {
-                return Ok(library.clone());
-            }
+        if let Some(library) = known.as_ref().filter(|_| !fresh) {
+            return Ok(library.clone());
         }
-        let library = std::sync::Arc::new(Library::read(&(self.runs)()?)?);
+        let runs = (self.runs)()?;
+        if let Some(library) = &*known
+            && version(&runs) == library.overview.version
+        {
+            return Ok(library.clone());
+        }
+        let library = Arc::new(Library::read(&runs, known.as_deref())?);
         *known = Some(library.clone());
         Ok(library)
     }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use cord_store::StageFolder;
 
 /// Teachers in the order in which recipes name them.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Teachers {
     names: Vec<String>,
     places: BTreeMap<String, usize>,
