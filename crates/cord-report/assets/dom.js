@@ -70,6 +70,7 @@ const chip = (state, text = STATES[state]) => h("span", { class: `chip ${state}`
 function stateChips(entry) {
   if (!entry) return [chip("absent", "–")];
   if (entry.failed) return [chip("failed")];
+  if (!entry.states.length) return [chip("absent", "none")];
   if (entry.states.length === 1) return [chip(entry.states[0])];
   const counts = new Map();
   for (const state of entry.states) counts.set(state, (counts.get(state) ?? 0) + 1);
