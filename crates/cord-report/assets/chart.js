@@ -66,7 +66,7 @@ function chart({ title, lines, x, y, range, xTicks, place, unit = tidy }) {
     cross.setAttribute("x1", atX(at));
     cross.setAttribute("x2", atX(at));
     cross.setAttribute("visibility", "visible");
-    says.replaceChildren(`${place(at)}: ${near.map(([line, point]) => `${line.name} ${unit(point[1])}`).join(", ")}`);
+    says.replaceChildren(...shown(`${place(at)}: ${near.map(([line, point]) => `${line.name} ${unit(point[1])}`).join(", ")}`));
   });
   const leave = () => {
     cross.setAttribute("visibility", "hidden");

@@ -17,35 +17,41 @@ function fill(element, attributes, children) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat(2).filter((child) => child !== null && child !== undefined && child !== false));
+  const isDrawing = element instanceof SVGElement;
+  const given = children.flat(2).filter((child) => child !== null && child !== undefined && child !== false);
+  element.append(...given.flatMap((child) => (child instanceof Node ? child : isDrawing ? plain(String(child)) : shown(String(child)))));
   return element;
 }
 
-// What would act without being seen: control characters, and marks that turn the direction of what stands around them.
-const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/gu;
+// What would act without being seen: control characters, and marks that turn the direction of what stands around them. A
+// line break of another system is a line break.
+const UNSEEN = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]|\r(?!\n)/gu;
 
-/** A model's text as nodes; what can't be seen is named. */
+const nameOf = (character) => `U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
+
+/** A text whose unseen characters are named, where there can be no elements. */
+const plain = (text) => text.replace(UNSEEN, nameOf);
+
+/** Any text as nodes; what can't be seen is named. */
 function shown(text) {
   const nodes = [];
   let from = 0;
   for (const found of text.matchAll(UNSEEN)) {
-    // A line break of another system is one here too.
-    if (found[0] === "\r" && text[found.index + 1] === "\n") continue;
+    // A text of nothing else would be as many elements.
     if (nodes.length > 4000) break;
-    nodes.push(text.slice(from, found.index));
-    const code = found[0].codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
-    nodes.push(h("span", { class: "ctl", title: "a character that can't be seen" }, `U+${code}`));
+    nodes.push(document.createTextNode(text.slice(from, found.index)));
+    nodes.push(h("span", { class: "ctl", title: "a character that can't be seen" }, nameOf(found[0])));
     from = found.index + found[0].length;
   }
-  nodes.push(text.slice(from));
+  nodes.push(document.createTextNode(plain(text.slice(from))));
   return nodes;
 }
 
 /** A text on one line, at most `most` characters, without what can't be seen. */
 function brief(text, most = 200) {
   const short = text.length > 4 * most ? text.slice(0, 4 * most) : text;
-  const plain = short.replace(UNSEEN, " ").replace(/\s+/g, " ").trim();
-  return plain.length > most ? `${plain.slice(0, most)}…` : plain;
+  const line = short.replace(UNSEEN, " ").replace(/\s+/g, " ").trim();
+  return line.length > most ? `${line.slice(0, most)}…` : line;
 }
 
 const whole = new Intl.NumberFormat("en");
@@ -75,6 +81,14 @@ function stateChips(entry) {
   const counts = new Map();
   for (const state of entry.states) counts.set(state, (counts.get(state) ?? 0) + 1);
   return [...counts].map(([state, number]) => chip(state, `${number} ${STATES[state]}`));
+}
+
+/** The same in one chip: how many of several are right. */
+function briefChips(entry) {
+  if (!entry || entry.failed || entry.states.length < 2) return stateChips(entry);
+  const right = entry.states.filter((state) => state === "right").length;
+  const word = right === entry.states.length ? "right" : right ? "some" : "wrong";
+  return [chip(word, `${right} of ${entry.states.length}`)];
 }
 
 const smooth = () => (matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth");

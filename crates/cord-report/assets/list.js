@@ -81,14 +81,16 @@ function drawRows() {
   rows.replaceChildren(...listed.slice(first, last).map((problem, at) => {
     const line = collection().problems[problem];
     const entry = entryOf(choice.arm, problem);
-    const other = choice.other >= 0 ? stateChips(entryOf(choice.other, problem)) : [];
-    const score = entry?.score !== undefined && choice.other < 0 && h("span", { class: "soft number" }, entry.score.toFixed(3));
+    const comparing = choice.other >= 0;
+    const chips = comparing ? briefChips : stateChips;
+    const other = comparing ? chips(entryOf(choice.other, problem)) : [];
+    const score = entry?.score !== undefined && !comparing && h("span", { class: "soft number" }, entry.score.toFixed(3));
     const row = h("div", {
       class: "row", role: "option", id: `row-${problem}`, "aria-selected": String(problem === choice.problem),
       "aria-posinset": first + at + 1, "aria-setsize": listed.length, onclick: () => open(problem),
     },
-    h("span", { class: "name" }, shown(line.id)),
-    h("span", { class: "verdicts" }, score, stateChips(entry), other.length > 0 && h("span", { class: "soft" }, "·"), other),
+    h("span", { class: "name" }, line.id),
+    h("span", { class: "verdicts" }, score, chips(entry), other.length > 0 && h("span", { class: "soft" }, "·"), other),
     h("span", { class: "says", dir: "auto" }, brief(line.question, 120)),
     ribbon(entry?.writers));
     row.style.top = `${(first + at) * ROW}px`;

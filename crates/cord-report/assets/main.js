@@ -46,7 +46,7 @@ function failed(error) {
   const status = byId("status");
   status.classList.add("error");
   status.hidden = false;
-  status.replaceChildren(`This can't be shown: ${error.message}`);
+  status.replaceChildren(...shown(`This can't be shown: ${error.message}`));
 }
 
 async function begin() {
@@ -62,8 +62,8 @@ async function begin() {
   }
   byId("status").hidden = true;
   byId("status").classList.remove("error");
-  byId("title").replaceChildren(run.title);
-  document.title = `${run.title} · cord`;
+  byId("title").replaceChildren(...shown(run.title));
+  document.title = `${plain(run.title)} · cord`;
   showResults();
   shownAddress = null;
   route();

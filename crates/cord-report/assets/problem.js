@@ -39,10 +39,10 @@ async function showProblem() {
   detail.replaceChildren(
     h("button", { type: "button", class: "back", onclick: () => open(-1) }, "← problems"),
     h("header", {},
-      h("h1", {}, shown(line.id)),
-      h("div", { class: "question", dir: "auto", tabindex: "0", role: "region", "aria-label": "question" }, shown(page?.question ?? line.question)),
+      h("h1", {}, line.id),
+      h("div", { class: "question", dir: "auto", tabindex: "0", role: "region", "aria-label": "question" }, page?.question ?? line.question),
       h("dl", { class: "given" },
-        h("div", {}, h("dt", {}, "gold answer"), h("dd", { class: "mono" }, h("bdi", {}, shown(page?.answer ?? line.answer)))),
+        h("div", {}, h("dt", {}, "gold answer"), h("dd", { class: "mono" }, h("bdi", {}, page?.answer ?? line.answer))),
         metadata(page?.metadata))),
     h("div", { class: sides.length > 1 ? "sides two" : "sides" }, sides.map((side) => side.root)));
   const names = sides.flatMap((side) => side.page?.candidates ?? []).map((candidate) => run.teachers[candidate.teacher].length);
@@ -62,7 +62,7 @@ function showSide(side) {
   const arm = armOf(side.arm);
   const heading = h("h2", {}, arm.label, h("small", {}, arm.note));
   if (!side.entry) return side.root.replaceChildren(heading, h("p", { class: "soft" }, "This arm has not worked on this problem."));
-  if (side.entry.failed) return side.root.replaceChildren(heading, h("p", {}, chip("failed"), " ", shown(side.entry.failed)));
+  if (side.entry.failed) return side.root.replaceChildren(heading, h("p", {}, chip("failed"), " ", side.entry.failed));
   if (!side.page) return side.root.replaceChildren(heading, h("p", { class: "warning" }, "This file leaves the problem out for its size. cord view of the run's folder shows it."));
   if (arm.kind === "samples") return side.root.replaceChildren(heading, ...side.page.samples.map(sampleCard));
   const trajectory = side.page.trajectories[side.trajectory];
@@ -173,7 +173,7 @@ function expand(side, candidate, isOpen) {
     `prompt ${count(prompt)}, generated ${count(generated)}, scored ${count(scored)} tokens`,
   ];
   body.append(
-    h("pre", { dir: "auto" }, shown(candidate.text)),
+    h("pre", { dir: "auto" }, candidate.text),
     ...cutNote(candidate.cut),
     h("p", { class: "details" }, details.filter(Boolean).map((text) => h("span", {}, text))));
 }
@@ -242,7 +242,7 @@ function sampleCard(sample, index) {
   return h("section", { class: "step" },
     h("h3", {}, `Sample ${index + 1}`, chip(sample.state), sample.reason && h("small", {}, sample.reason), h("small", {}, sample.given === null ? "no answer could be read" : "answer "), sample.given !== null && h("bdi", { class: "mono" }, brief(sample.given, 120))),
     h("article", { class: "card path open" }, h("div", { class: "body" },
-      h("pre", { dir: "auto" }, shown(reasoning), close >= 0 && h("span", { class: "soft" }, "</think>"), shown(answer)),
+      h("pre", { dir: "auto" }, reasoning, close >= 0 && h("span", { class: "soft" }, "</think>"), answer),
       cutNote(sample.cut),
       h("p", { class: "details" }, details.map((text) => h("span", {}, text))))));
 }

@@ -2,7 +2,7 @@
 
 function showResults() {
   const parts = [headline()];
-  if (run.notes.length) parts.push(h("ul", { class: "notes" }, run.notes.map((note) => h("li", {}, shown(note)))));
+  if (run.notes.length) parts.push(h("ul", { class: "notes" }, run.notes.map((note) => h("li", {}, note))));
   parts.push(...run.tables.map(resultTable));
   if (run.shares.length) parts.push(shareFigures());
   if (run.curves.length) parts.push(...curveFigures());
@@ -137,7 +137,7 @@ function stageTable(one) {
   const columns = ["stage", "state", "seconds", "generated tokens", "scored tokens", "failed"];
   const optional = (value) => (value === null ? "–" : count(value));
   const rows = one.stages.map((stage) => h("tr", {},
-    h("th", { scope: "row" }, shown(stage.label), h("div", { class: "soft mono" }, stage.folder)),
+    h("th", { scope: "row" }, stage.label, h("div", { class: "soft mono" }, stage.folder)),
     h("td", { class: "text" }, h("span", { class: `chip ${stage.state}` }, STAGES[stage.state]), stage.progress && h("div", { class: "soft" }, stage.progress)),
     h("td", {}, stage.seconds === null ? "–" : duration(stage.seconds)),
     h("td", {}, optional(stage.generated)),
