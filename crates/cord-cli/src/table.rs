@@ -66,18 +66,19 @@ pub(crate) fn of(recipe: &Recipe, plan: &Plan, store: &Store, figure: Option<&Co
     Ok(draft.finish()?)
 }
 
+/// The stages of each arm under each seed.
+pub(crate) fn rows(plan: &Plan) -> &[TableRow] {
+    let rows = plan.stages.iter().find_map(|stage| match &stage.settings {
+        StageSettings::Table(table) => Some(table.rows.as_slice()),
+        _ => None,
+    });
+    rows.unwrap_or_default()
+}
+
 /// What the finished stages of a plan say of each arm.
 pub(crate) fn measured(recipe: &Recipe, plan: &Plan, store: &Store) -> Result<ByArm> {
-    let rows = plan
-        .stages
-        .iter()
-        .find_map(|stage| match &stage.settings {
-            StageSettings::Table(table) => Some(&table.rows),
-            _ => None,
-        })
-        .context("a plan ends with its table")?;
     let mut arms = ByArm::new();
-    for row in rows {
+    for row in rows(plan) {
         arms.entry(row.arm.clone()).or_default().push(measure(recipe, plan, store, row)?);
     }
     Ok(arms)

@@ -5,8 +5,6 @@ mod gallery;
 mod serving;
 mod webdriver;
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 use serving::Serving;
 use webdriver::{Browser, DOWN, ENTER, ESCAPE, RIGHT};
@@ -24,14 +22,20 @@ fn browser() -> Option<Browser> {
     browser
 }
 
-/// Both ways to the page of one run: from a server, and as a file.
-fn both(run: &Path, check: impl Fn(&Browser, &str)) {
+/// Both ways to the page of the gallery: from a server, and as a file.
+fn both(check: impl Fn(&Browser, &str)) {
     let Some(browser) = browser() else { return };
-    let serving = Serving::of(&[run]);
+    let folder = tempfile::tempdir().unwrap();
+    let run = gallery::make(folder.path(), "gallery");
+    let serving = Serving::of(&[&run]);
     check(&browser, &format!("http://127.0.0.1:{}/", serving.port));
     let file = run.join("page.html");
-    let made =
-        std::process::Command::new(env!("CARGO_BIN_EXE_cord")).arg("view").arg(run).arg("--static").arg(&file).output();
+    let made = std::process::Command::new(env!("CARGO_BIN_EXE_cord"))
+        .arg("view")
+        .arg(&run)
+        .arg("--static")
+        .arg(&file)
+        .output();
     assert!(made.unwrap().status.success());
     check(&browser, &format!("file://{}", file.display()));
 }
@@ -44,9 +48,7 @@ fn opened(browser: &Browser, name: &str) {
 #[test]
 #[ignore = "needs chromium and chromedriver"]
 fn hostile_text_is_shown_and_does_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let run = gallery::make(folder.path(), "gallery");
-    both(&run, |browser, page| {
+    both(|browser, page| {
         browser.go(&format!("{page}#/problems?set=gallery%2Ftrain&p=p-0000"));
         opened(browser, "p-0000");
         let text = browser.run("return document.getElementById('detail').textContent");
@@ -60,7 +62,7 @@ fn hostile_text_is_shown_and_does_nothing() {
         assert!(!text.contains("U+000D") && !text.contains('\u{202e}'), "{page}");
         assert!(
             browser
-                .run("return [...document.querySelectorAll('pre')].some((pre) => pre.textContent.length > 100000)")
+                .run("return [...document.querySelectorAll('pre')].some((pre) => pre.textContent.length >= 100000)")
                 .as_bool()
                 .unwrap()
         );
@@ -101,9 +103,7 @@ fn hostile_text_is_shown_and_does_nothing() {
 #[test]
 #[ignore = "needs chromium and chromedriver"]
 fn the_keyboard_goes_everywhere() {
-    let folder = tempfile::tempdir().unwrap();
-    let run = gallery::make(folder.path(), "gallery");
-    both(&run, |browser, page| {
+    both(|browser, page| {
         browser.go(page);
         assert_eq!(browser.run("return document.getElementById('results').hidden"), false);
         browser.press("2");
@@ -186,9 +186,7 @@ fn the_keyboard_goes_everywhere() {
 #[test]
 #[ignore = "needs chromium and chromedriver"]
 fn filters_leave_what_they_say() {
-    let folder = tempfile::tempdir().unwrap();
-    let run = gallery::make(folder.path(), "gallery");
-    both(&run, |browser, page| {
+    both(|browser, page| {
         browser.go(&format!("{page}#/problems"));
         let press = |group: &str, key: &str| {
             browser.run(&format!("document.querySelector('#{group} [data-key=\"{key}\"]').click()"));
@@ -244,9 +242,7 @@ fn filters_leave_what_they_say() {
 #[test]
 #[ignore = "needs chromium and chromedriver"]
 fn a_server_is_asked_for_the_opened_problem_alone_and_a_file_for_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let run = gallery::make(folder.path(), "gallery");
-    both(&run, |browser, page| {
+    both(|browser, page| {
         browser.go(&format!("{page}#/problems?p=p-0003"));
         opened(browser, "p-0003");
         let asked =
@@ -266,9 +262,7 @@ fn a_server_is_asked_for_the_opened_problem_alone_and_a_file_for_nothing() {
 #[test]
 #[ignore = "needs chromium and chromedriver"]
 fn nothing_is_cut_or_overlaps_at_any_width() {
-    let folder = tempfile::tempdir().unwrap();
-    let run = gallery::make(folder.path(), "gallery");
-    both(&run, |browser, page| {
+    both(|browser, page| {
         for width in [400, 800, 1000, 1440, 1900] {
             browser.resize(width, 900);
             for view in ["#/results", "#/problems", "#/problems?p=p-0000", "#/problems?p=p-0003&with=curation"] {
@@ -300,9 +294,7 @@ fn nothing_is_cut_or_overlaps_at_any_width() {
 #[test]
 #[ignore = "needs chromium and chromedriver"]
 fn every_element_can_be_named_and_reached() {
-    let folder = tempfile::tempdir().unwrap();
-    let run = gallery::make(folder.path(), "gallery");
-    both(&run, |browser, page| {
+    both(|browser, page| {
         for view in ["#/results", "#/problems?p=p-0003&with=curation"] {
             browser.go(&format!("{page}{view}"));
             if view.contains("p=") {

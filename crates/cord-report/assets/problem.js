@@ -197,7 +197,13 @@ function visit(side, candidate, opens = false) {
 function markHere() {
   for (const side of sides) side.tree?.querySelectorAll(".here").forEach((node) => node.classList.remove("here"));
   const candidate = atHere();
-  if (candidate) sides[here.side].tree?.querySelector(`[data-node="${candidate.id}"]`)?.classList.add("here");
+  const node = candidate && sides[here.side].tree?.querySelector(`[data-node="${candidate.id}"]`);
+  if (!node) return;
+  node.classList.add("here");
+  // A long search is wider than its frame.
+  const view = node.closest(".view");
+  const at = Number(node.getAttribute("cx"));
+  if (at < view.scrollLeft + 40 || at > view.scrollLeft + view.clientWidth - 40) view.scrollTo({ left: at - view.clientWidth / 2, behavior: smooth() });
 }
 
 const atHere = () => sides[here.side]?.columns?.[here.column]?.shown?.[here.row] ?? null;

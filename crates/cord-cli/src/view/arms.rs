@@ -7,10 +7,12 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use cord_core::Digest;
-use cord_recipe::{Plan, Recipe, StageKind, StageSettings};
+use cord_recipe::{Plan, Recipe, StageKind};
 use cord_store::{StageFolder, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::table;
 
 /// The file in the run's folder.
 pub(crate) const ARMS: &str = "arms.json";
@@ -63,11 +65,7 @@ pub(super) struct PlannedStage {
 impl Arms {
     /// The arms of a plan.
     pub(super) fn of_plan(plan: &Plan) -> Self {
-        let rows = plan.stages.iter().find_map(|stage| match &stage.settings {
-            StageSettings::Table(table) => Some(table.rows.as_slice()),
-            _ => None,
-        });
-        let arms = rows.unwrap_or_default().iter().map(|row| ArmStages {
+        let arms = table::rows(plan).iter().map(|row| ArmStages {
             arm: row.arm.clone(),
             seed: Some(row.seed),
             generate: row.generate,

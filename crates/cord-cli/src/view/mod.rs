@@ -38,7 +38,7 @@ pub(crate) struct ViewArgs {
     #[arg(long = "static", value_name = "PATH")]
     to: Option<PathBuf>,
     /// The most MiB of problems in that file; beyond, texts that were not chosen are cut, and then problems left out
-    #[arg(long, value_name = "MIB", default_value_t = 48, requires = "to")]
+    #[arg(long, value_name = "MIB", default_value_t = 96, requires = "to")]
     limit: u64,
     /// The port to serve on; 0 takes a free one
     #[arg(long, value_name = "PORT", default_value_t = 8087, conflicts_with = "to")]
