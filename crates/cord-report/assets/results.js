@@ -37,7 +37,7 @@ function resultTable(table) {
   });
   const head = h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "arm"), table.columns.map((column) => h("th", { scope: "col" }, column.label))));
   const body = h("tbody", {}, table.rows.map((row) => h("tr", {},
-    h("th", { scope: "row" }, row.arm),
+    h("th", { scope: "row", class: "arm" }, row.arm),
     row.cells.map((cell, place) => resultCell(cell, table.columns[place], scales[place])))));
   return h("section", { class: "block" },
     (run.tables.length > 1 || run.runs.length > 1) && h("h2", {}, table.title),
