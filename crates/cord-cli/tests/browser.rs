@@ -328,3 +328,24 @@ fn every_element_can_be_named_and_reached() {
         }
     });
 }
+
+#[test]
+#[ignore = "needs chromium and chromedriver"]
+fn a_page_says_when_its_run_has_gone_on() {
+    let Some(browser) = browser() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let run = gallery::make(folder.path(), "gallery");
+    let serving = Serving::of(&[&run]);
+    browser.go(&format!("http://127.0.0.1:{}/#/problems?p=p-0003", serving.port));
+    opened(&browser, "p-0003");
+    std::fs::write(run.join("other.table.json"), std::fs::read(run.join("table.json")).unwrap()).unwrap();
+    browser.wait("return !document.getElementById('more').hidden");
+    // What is open stays, and what is asked for from now on is of the new reading.
+    browser.run("document.getElementById('more').click()");
+    browser.wait("return document.getElementById('more').hidden && document.querySelector('#detail h1') !== null");
+    opened(&browser, "p-0003");
+    browser.press("j");
+    opened(&browser, "p-0004");
+    browser.press("1");
+    assert_eq!(browser.run("return document.querySelectorAll('#results .orders, #results caption').length"), 3);
+}

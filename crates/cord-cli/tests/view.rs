@@ -59,7 +59,10 @@ fn an_unfinished_run_shows_what_is_there() {
     let text = fs::read_to_string(partial.join("curve.jsonl")).unwrap();
     let next = text.lines().last().unwrap().replace("\"step\":40", "\"step\":41");
     writeln!(curve.append(true).open(partial.join("curve.jsonl")).unwrap(), "{next}").unwrap();
+    let now = serving.json("/version.json");
+    assert_ne!(&now["version"], version);
     let later = serving.overview();
+    assert_eq!(now["version"], later["version"]);
     assert_eq!(later["curves"][0]["step"].as_array().unwrap().len(), 41);
     let old = format!("/problem-0-0-0.json?version={}", version.as_str().unwrap());
     assert_eq!(serving.ask(&old).0, 409);

@@ -60,6 +60,7 @@ async function begin() {
   } catch (error) {
     return failed(error);
   }
+  byId("more").hidden = true;
   byId("status").hidden = true;
   byId("status").classList.remove("error");
   byId("title").replaceChildren(...shown(run.title));
@@ -67,6 +68,18 @@ async function begin() {
   showResults();
   shownAddress = null;
   route();
+}
+
+const WAIT = 5000;
+
+/** Of a run that is not finished: says when there is more. What the reader looks at stays until then. */
+async function watch() {
+  const unfinished = run?.runs.some((one) => one.stages.some((stage) => stage.state !== "done"));
+  if (!unfinished || document.hidden || !byId("more").hidden) return;
+  try {
+    const now = await (await fetch("/version.json", { cache: "no-store" })).json();
+    byId("more").hidden = now.version === run.version;
+  } catch { /* the server has ended: what is shown stays */ }
 }
 
 function listen() {
@@ -100,6 +113,8 @@ function listen() {
   addEventListener("keydown", onKey);
   byId("help").addEventListener("click", () => byId("keys").showModal());
   byId("theme").addEventListener("click", turnTheme);
+  byId("more").addEventListener("click", begin);
+  if (!isStatic) setInterval(watch, WAIT);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", showTheme);
 }
 

@@ -1,6 +1,7 @@
 //! All that is looked at: what the page shows at once, and where a problem's texts are.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -16,7 +17,7 @@ use cord_train::TrainReport;
 use serde_json::Value;
 
 use super::arms::{ArmStages, Arms, data_set, search};
-use super::run::Run;
+use super::run::{Run, version};
 use super::source::Source;
 use super::teachers::Teachers;
 
@@ -26,6 +27,7 @@ const QUESTION: usize = 400;
 /// The runs, read.
 pub(super) struct Library {
     pub(super) overview: Overview,
+    folders: Vec<PathBuf>,
     shelves: Vec<Shelf>,
     teachers: Teachers,
 }
@@ -65,7 +67,8 @@ impl Library {
     /// change: what an earlier reading has of them is taken from there.
     pub(super) fn read(runs: &[Run], earlier: Option<&Self>) -> Result<Self> {
         let teachers = earlier.map(|earlier| earlier.teachers.clone()).unwrap_or_default();
-        let mut library = Self { overview: Overview::default(), shelves: Vec::new(), teachers };
+        let folders = runs.iter().map(|run| run.store.folder().to_path_buf()).collect();
+        let mut library = Self { overview: Overview::default(), folders, shelves: Vec::new(), teachers };
         let several = runs.iter().map(|run| run.arms.len()).sum::<usize>() > 1;
         for run in runs {
             for arms in &run.arms {
@@ -87,8 +90,13 @@ impl Library {
         library.overview.title = names.join(" and ");
         library.overview.teachers = library.teachers.names().to_vec();
         library.overview.collections = library.shelves.iter().map(Shelf::collection).collect();
-        library.overview.version = version(runs);
+        library.overview.version = joined(runs.iter().map(|run| run.version.clone()).collect());
         Ok(library)
+    }
+
+    /// What the version of the overview would be now: another one where a run has gone on.
+    pub(super) fn version_now(&self) -> Result<String> {
+        Ok(joined(self.folders.iter().map(|folder| version(folder)).collect::<Result<_>>()?))
     }
 
     /// The texts of a problem under an arm; nothing where there is no such problem, or the arm has not seen it.
@@ -291,9 +299,8 @@ impl Shelf {
     }
 }
 
-/// What changes when one of the runs goes on.
-pub(super) fn version(runs: &[Run]) -> String {
-    let versions: Vec<&str> = runs.iter().map(|run| run.version.as_str()).collect();
+/// What changes when one of several runs goes on.
+fn joined(versions: Vec<String>) -> String {
     Digest::of_json(&versions).short()
 }
 

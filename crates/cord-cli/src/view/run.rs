@@ -17,8 +17,7 @@ pub(super) struct Run {
     pub(super) store: Store,
     pub(super) arms: Vec<Arms>,
     pub(super) tables: Vec<Table>,
-    /// Changes when the run goes on: of its finished stages, and of the sizes of what is noted of unfinished ones and of
-    /// tables, before anything was read.
+    /// Its folder's [`version`], before anything was read.
     pub(super) version: String,
 }
 
@@ -156,7 +155,9 @@ impl Run {
     }
 }
 
-fn version(folder: &Path) -> Result<String> {
+/// What changes when a run goes on: of its finished stages, and of the sizes of what is noted of unfinished ones and of
+/// tables.
+pub(super) fn version(folder: &Path) -> Result<String> {
     let mut parts = Vec::new();
     for name in names(folder)? {
         let path = folder.join(&name);

@@ -14,7 +14,7 @@ use anyhow::{Result, anyhow};
 use cord_report::view::{Served, served_page};
 use tiny_http::{Header, Method, Request, Response, Server};
 
-use super::library::{Library, version};
+use super::library::Library;
 use super::run::Run;
 use crate::run::INTERRUPTED;
 
@@ -71,9 +71,10 @@ impl Site<'_> {
         match path {
             "/" => self.with_headers(Response::from_data(self.page.html.as_bytes()), "text/html; charset=utf-8"),
             "/overview.json" => self.json(self.overview().map(Some)),
+            "/version.json" => self.json(self.version()),
             _ => match problem(path) {
                 Some(place) => self.problem(place, query),
-                None => self.text(404, "expected `/`, `/overview.json` or a problem's data"),
+                None => self.text(404, "expected `/`, `/overview.json`, `/version.json` or a problem's data"),
             },
         }
     }
@@ -85,18 +86,20 @@ impl Site<'_> {
 
     fn library(&self, fresh: bool) -> Result<Arc<Library>> {
         let mut known = self.library.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(library) = known.as_ref().filter(|_| !fresh) {
-            return Ok(library.clone());
-        }
-        let runs = (self.runs)()?;
         if let Some(library) = &*known
-            && version(&runs) == library.overview.version
+            && (!fresh || library.version_now()? == library.overview.version)
         {
             return Ok(library.clone());
         }
-        let library = Arc::new(Library::read(&runs, known.as_deref())?);
+        let library = Arc::new(Library::read(&(self.runs)()?, known.as_deref())?);
         *known = Some(library.clone());
         Ok(library)
+    }
+
+    /// The version of the runs as they are now, for a page that waits for more.
+    fn version(&self) -> Result<Option<String>> {
+        let version = self.library(false)?.version_now()?;
+        Ok(Some(serde_json::json!({"version": version}).to_string()))
     }
 
     fn problem(&self, (collection, arm, problem): (usize, usize, usize), query: &str) -> Answer {

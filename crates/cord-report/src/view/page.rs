@@ -51,7 +51,8 @@ pub struct Served {
     pub policy: String,
 }
 
-/// The page without data, which it asks its server for: `overview.json`, and `problem-<collection>-<arm>-<problem>.json`.
+/// The page without data, which it asks its server for: `overview.json`, `problem-<collection>-<arm>-<problem>.json`, and of a
+/// run that is not finished `version.json`.
 pub fn served_page() -> Served {
     let (style, script) = (style(), script());
     let own = policy(&style, &script, "'self'");
