@@ -69,7 +69,10 @@ pub(crate) fn run(recipe: &Recipe, part: Part) -> Result<(Summary, Store, Plan)>
     let store = store(recipe)?;
     let models = Models::new(&recipe.run, &store)?;
     let plan = plan_with(recipe, &|label, source| models.identity(label, source))?;
-    view::publish_arms(recipe, &plan, &store)?;
+    // Not by shards: they begin at once on one folder, and what runs or merges the whole comes after them.
+    if !matches!(part, Part::Shard(_)) {
+        view::publish_arms(recipe, &plan, &store)?;
+    }
     let bench = Bench { store: &store, models: &models, run: &recipe.run, interrupted: &INTERRUPTED, part };
     let work: Vec<&StageSpec> = plan.stages.iter().filter(|stage| part.does(stage, &plan.stages)).collect();
     let progress = Progress::new(work.len());
