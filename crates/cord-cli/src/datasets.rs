@@ -1,17 +1,22 @@
 //! Data sets: a manifest under `datasets/`, a file of a user's own, or a benchmark's problems.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use cord_core::{Digest, Message, Problem, Prompt};
-use cord_eval::{Benchmark, Columns, RowShape};
-use cord_recipe::{DataSource, RunSettings};
+use cord_eval::{AnswerColumn, Benchmark, Columns, Names, RowShape};
+use cord_generate::PromptTemplate;
+use cord_recipe::{DataSource, RowFile, RunSettings};
 use cord_store::{read_jsonl, read_records};
 use ring::digest::{SHA256, digest as hashed};
 use serde::Deserialize;
 
 /// The folder of data sets' files where neither the recipe nor [`DATA`] names one.
 const DATA_FOLDER: &str = "data";
+
+/// Where the hub is, in texts for people.
+const HUB: &str = "https://huggingface.co";
 
 /// The environment variable that names the folder of data sets' files.
 const DATA: &str = "CORD_DATA";
@@ -25,12 +30,17 @@ const SHOWN: usize = 10;
 /// What `datasets/<name>.toml` says: a set that is generated, with its settings as a table for its generator to read, or one
 /// that is read from files.
 #[derive(Deserialize)]
-struct Manifest {
-    name: String,
-    generator: Option<String>,
-    problems: Option<toml::Table>,
+pub(crate) struct Manifest {
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) description: String,
+    /// Its licence, by the licence's usual name.
+    #[serde(default)]
+    pub(crate) licence: String,
+    pub(crate) generator: Option<String>,
+    pub(crate) problems: Option<toml::Table>,
     corpus: Option<toml::Table>,
-    source: Option<Origin>,
+    pub(crate) source: Option<Origin>,
     #[serde(default)]
     files: Vec<DataFile>,
     #[serde(default)]
@@ -42,20 +52,20 @@ struct Manifest {
 /// Where a set is published.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct Origin {
-    hub: Option<String>,
-    github: Option<String>,
-    revision: String,
+pub(crate) struct Origin {
+    pub(crate) hub: Option<String>,
+    pub(crate) github: Option<String>,
+    pub(crate) revision: String,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct DataFile {
+pub(crate) struct DataFile {
     /// Below the folder of data.
-    path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Where it is published, from the source's root.
-    from: String,
-    sha256: Option<String>,
+    pub(crate) from: String,
+    pub(crate) sha256: Option<String>,
     /// The names of its columns, where it has no first line that says them.
     #[serde(default)]
     header: Vec<String>,
@@ -67,6 +77,13 @@ struct DataFile {
 struct Split {
     column: String,
     keys_of: DataFile,
+}
+
+impl Manifest {
+    /// Every file that it takes.
+    pub(crate) fn all_files(&self) -> impl Iterator<Item = &DataFile> {
+        self.files.iter().chain(self.split.iter().map(|split| &split.keys_of))
+    }
 }
 
 /// The folder that data sets' files are read from.
@@ -98,6 +115,7 @@ pub(crate) fn digest(source: &DataSource, data: &Path) -> Result<Digest> {
     let path = source.path();
     match source {
         DataSource::Path(_) => Ok(Digest::of_bytes(&read(&path)?)),
+        DataSource::Rows(rows) => Ok(Digest::of_json(&(&rows.columns, READER, Digest::of_bytes(&read(&path)?)))),
         DataSource::Dataset(_) => manifest_digest(&path, data),
         DataSource::Benchmark(_) => {
             let benchmark = benchmark(source)?.expect("a benchmark has a definition");
@@ -117,8 +135,7 @@ fn manifest_digest(path: &Path, data: &Path) -> Result<Digest> {
     if manifest.generator.is_some() {
         return Ok(Digest::of_json(&(content, cord_mini::VERSION)));
     }
-    let all = manifest.files.iter().chain(manifest.split.iter().map(|split| &split.keys_of));
-    let unnamed: Vec<&DataFile> = all.filter(|file| file.sha256.is_none()).collect();
+    let unnamed: Vec<&DataFile> = manifest.all_files().filter(|file| file.sha256.is_none()).collect();
     let looked_at: Vec<Digest> =
         contents(&manifest, &unnamed, data)?.iter().map(|bytes| Digest::of_bytes(bytes)).collect();
     Ok(Digest::of_json(&(content, READER, looked_at)))
@@ -134,6 +151,22 @@ pub(crate) fn benchmark(source: &DataSource) -> Result<Option<Benchmark>> {
     let path = source.path();
     let text = String::from_utf8(read(&path)?).with_context(|| format!("`{}`: expected UTF-8", path.display()))?;
     Ok(Some(toml::from_str(&text).with_context(|| format!("`{}`", path.display()))?))
+}
+
+/// The manifest that a source is read by; nothing where it is a file of problems.
+pub(crate) fn manifest_of(source: &DataSource) -> Result<Option<PathBuf>> {
+    let path = source.path();
+    Ok(match source {
+        DataSource::Path(_) | DataSource::Rows(_) => None,
+        DataSource::Dataset(_) => Some(path),
+        DataSource::Benchmark(_) => {
+            let benchmark = benchmark(source)?.expect("a benchmark has a definition");
+            match benchmark_data(&path, &benchmark.dataset) {
+                Data::Manifest(path) => Some(path),
+                Data::Problems(_) => None,
+            }
+        }
+    })
 }
 
 enum Data {
@@ -156,7 +189,8 @@ fn benchmark_data(definition: &Path, dataset: &str) -> Data {
     }
 }
 
-fn manifest(path: &Path) -> Result<Manifest> {
+/// Reads a data set's manifest.
+pub(crate) fn manifest(path: &Path) -> Result<Manifest> {
     let text = String::from_utf8(read(path)?).with_context(|| format!("`{}`: expected UTF-8", path.display()))?;
     let manifest: Manifest = toml::from_str(&text).with_context(|| format!("`{}`", path.display()))?;
     match manifest.generator.as_deref() {
@@ -184,12 +218,13 @@ fn contents(manifest: &Manifest, files: &[&DataFile], data: &Path) -> Result<Vec
                 found.push(bytes);
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => faults.push(format!(
-                "expected `{}`, got nothing: put there {}",
+                "expected `{}`, got nothing: `cord data pull {}` fetches {}",
                 path.display(),
+                manifest.name,
                 manifest
                     .source
                     .as_ref()
-                    .map_or_else(|| format!("`{}`", file.from), |source| source.address(&file.from))
+                    .map_or_else(|| format!("`{}`", file.from), |source| source.address(HUB, &file.from))
             )),
             Err(error) => faults.push(format!("can't read `{}`: {error}", path.display())),
         }
@@ -198,7 +233,7 @@ fn contents(manifest: &Manifest, files: &[&DataFile], data: &Path) -> Result<Vec
         return Ok(found);
     }
     bail!(
-        "the data set `{}`: {}; or name the folder that has it as `{DATA}`, as `run.data` or with `--data`",
+        "the data set `{}`: {}; or name the folder that has it as `{DATA}` or as `run.data`",
         manifest.name,
         faults.join("; ")
     )
@@ -211,9 +246,10 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 }
 
 impl Origin {
-    fn address(&self, from: &str) -> String {
+    /// Where one of its files is published; `hub` is the hub's address.
+    pub(crate) fn address(&self, hub: &str, from: &str) -> String {
         match (&self.hub, &self.github) {
-            (Some(name), _) => format!("https://huggingface.co/datasets/{name}/resolve/{}/{from}", self.revision),
+            (Some(name), _) => format!("{hub}/datasets/{name}/resolve/{}/{from}", self.revision),
             (None, Some(name)) => format!("https://raw.githubusercontent.com/{name}/{}/{from}", self.revision),
             (None, None) => format!("`{from}`"),
         }
@@ -225,6 +261,7 @@ pub(crate) fn problems(source: &DataSource, limit: Option<u32>, data: &Path) -> 
     let path = source.path();
     let mut problems: Vec<Problem> = match source {
         DataSource::Path(_) => read_jsonl(&read(&path)?, &path)?,
+        DataSource::Rows(rows) => row_problems(rows)?,
         DataSource::Dataset(_) => manifest_problems(&path, data)?,
         DataSource::Benchmark(_) => {
             let benchmark = benchmark(source)?.expect("a benchmark has a definition");
@@ -248,7 +285,25 @@ pub(crate) fn problems(source: &DataSource, limit: Option<u32>, data: &Path) -> 
     Ok(problems)
 }
 
-fn manifest_problems(path: &Path, data: &Path) -> Result<Vec<Problem>> {
+/// The problems of a file of someone's own.
+fn row_problems(file: &RowFile) -> Result<Vec<Problem>> {
+    let (path, map) = (&file.path, &file.columns);
+    let columns = Columns {
+        id: map.id.clone(),
+        question: Names::Several(map.question.clone()),
+        answer: AnswerColumn { column: map.answer.clone(), after: map.after.clone(), unit: None, wrong: Vec::new() },
+        context: map.context.clone(),
+        report: None,
+        solution: None,
+        fields: BTreeMap::new(),
+    };
+    let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let records = read_records(read(path)?, path, &[])?;
+    columns.problems(&name, &records).with_context(|| format!("`{}`", path.display()))
+}
+
+/// The problems of a manifest's files, or those that its generator makes.
+pub(crate) fn manifest_problems(path: &Path, data: &Path) -> Result<Vec<Problem>> {
     let manifest = manifest(path)?;
     if manifest.generator.is_some() {
         let table =
@@ -257,8 +312,7 @@ fn manifest_problems(path: &Path, data: &Path) -> Result<Vec<Problem>> {
             table.try_into().with_context(|| format!("`{}`: `[problems]`", path.display()))?;
         return cord_mini::problems(&set).with_context(|| format!("`{}`", path.display()));
     }
-    let mut files: Vec<&DataFile> = manifest.files.iter().collect();
-    files.extend(manifest.split.iter().map(|split| &split.keys_of));
+    let files: Vec<&DataFile> = manifest.all_files().collect();
     let mut read = contents(&manifest, &files, data)?;
     let keys = match &manifest.split {
         None => None,
@@ -287,17 +341,23 @@ fn manifest_problems(path: &Path, data: &Path) -> Result<Vec<Problem>> {
     columns.problems(&manifest.name, &rows).with_context(|| format!("the data set `{}`", manifest.name))
 }
 
-/// The rows of a data set to learn from, in its order.
-pub(crate) fn rows(source: &DataSource, limit: Option<u32>) -> Result<Vec<TrainingRow>> {
+/// The rows of a data set to learn from, in its order. Problems with worked solutions are asked by `prompt`.
+pub(crate) fn rows(source: &DataSource, limit: Option<u32>, prompt: &str, data: &Path) -> Result<Vec<TrainingRow>> {
     let path = source.path();
+    let most = limit;
     let limit = limit.map_or(usize::MAX, |limit| limit as usize);
     let rows: Vec<TrainingRow> = match source {
-        DataSource::Path(_) | DataSource::Benchmark(_) => {
+        DataSource::Path(_) | DataSource::Rows(_) | DataSource::Benchmark(_) => {
             let rows: Vec<cord_store::TrainingRow> = read_jsonl(&std::fs::read(&path)?, &path)?;
             rows.into_iter()
                 .take(limit)
                 .map(|row| TrainingRow { id: row.id, text: RowText::Conversation(row.messages) })
                 .collect()
+        }
+        DataSource::Dataset(name) if manifest(&path)?.generator.is_none() => {
+            let prompt = PromptTemplate::new(prompt.to_owned())?;
+            let row = |problem: &Problem| solved(problem, &prompt).with_context(|| format!("the data set `{name}`"));
+            problems(source, most, data)?.iter().map(row).collect::<Result<_>>()?
         }
         DataSource::Dataset(_) => {
             let manifest = manifest(&path)?;
@@ -318,4 +378,17 @@ pub(crate) fn rows(source: &DataSource, limit: Option<u32>) -> Result<Vec<Traini
         bail!("`{}`: expected at least one row, got none", path.display());
     }
     Ok(rows)
+}
+
+/// A problem with its worked solution, as a trajectory is written: the solution is the reasoning, the answer follows it.
+fn solved(problem: &Problem, prompt: &PromptTemplate) -> Result<TrainingRow> {
+    let solution = problem.metadata.get("solution").and_then(serde_json::Value::as_str);
+    let solution = solution.with_context(|| {
+        format!("expected a worked solution of `{}`, got none; say in the manifest which column holds it: solution = {{ column = \"…\" }}", problem.id)
+    })?;
+    let mut messages = prompt.messages(problem);
+    let answer = &problem.answer;
+    messages
+        .push(Message::assistant(format!("<think>\n{solution}\n</think>\n\nThe final answer is \\boxed{{{answer}}}.")));
+    Ok(TrainingRow { id: problem.id.clone(), text: RowText::Conversation(messages) })
 }

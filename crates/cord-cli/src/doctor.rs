@@ -243,7 +243,7 @@ fn look_at_data(source: &DataSource, data: &Path) -> Result<(String, Vec<Problem
     let digest = datasets::digest(source, data)?;
     match datasets::problems(source, None, data) {
         Ok(problems) => Ok((format!("{} problems, {}", problems.len(), digest.short()), problems)),
-        Err(error) => match datasets::rows(source, None) {
+        Err(error) => match datasets::rows(source, None, "{question}", data) {
             Ok(rows) => Ok((format!("{} rows, {}", rows.len(), digest.short()), Vec::new())),
             Err(_) => Err(error),
         },

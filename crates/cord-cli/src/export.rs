@@ -21,12 +21,15 @@ use crate::generation::Generation;
 use crate::models::known_identity;
 use crate::served::Memory;
 use crate::stages::decontamination;
+use crate::trainers::{self, Trainer};
 use crate::{RecipeArgs, run, stages};
 
 const EXAMPLES: &str = "Examples:
   Conversations for supervised fine-tuning, as Parquet with a card:
     cord export recipes/mini/cord.toml --arm cord --to out/cord --license mit
-  The same and preference pairs of steps whose scores differ by 0.2 or more, as JSON Lines:
+  What the student would learn, for TRL on several GPUs:
+    cord export recipes/mini/cord.toml --arm cord --to out/cord --license mit --trainer trl
+  The first and preference pairs of steps whose scores differ by 0.2 or more, as JSON Lines:
     cord export recipes/mini/cord.toml --arm cord --to out/cord --license mit --kind sft --kind dpo --margin 0.2 --format jsonl
 
 Kinds, in the fields of TRL's formats:
@@ -58,6 +61,9 @@ pub(crate) struct ExportArgs {
     /// What the rows are (repeatable)
     #[arg(long = "kind", value_name = "KIND", default_value = "sft")]
     kinds: Vec<Kind>,
+    /// Write the rows as the student's token ids too, with the recipe's training settings for another trainer (repeatable)
+    #[arg(long = "trainer", value_name = "TRAINER")]
+    trainers: Vec<Trainer>,
     /// How they are written
     #[arg(long, value_name = "FORMAT", default_value = "parquet")]
     format: Format,
@@ -135,6 +141,11 @@ pub(crate) fn export(args: &ExportArgs) -> Result<String> {
     let rows = kinds.into_iter().map(|kind| args.rows(kind, &generation, &prompt, &set, &contaminated));
     let rows = rows.collect::<Result<Vec<Rows>>>()?;
     let extension = args.format.extension();
+    let written = if args.trainers.is_empty() {
+        None
+    } else {
+        Some(trainers::write(&args.to, arm, &set, generation.seed, &args.trainers)?)
+    };
     let config = |rows: &Rows| CardConfig {
         name: rows.kind.name().to_owned(),
         files: format!("{}/*.{extension}", rows.kind.name()),
@@ -147,7 +158,7 @@ pub(crate) fn export(args: &ExportArgs) -> Result<String> {
         languages: vec!["en".to_owned()],
         tags: Vec::new(),
         source_datasets: Vec::new(),
-        configs: rows.iter().map(config).collect(),
+        configs: rows.iter().map(config).chain(written.as_ref().map(trainers::Written::config)).collect(),
         models: models(&generation, &Memory::read(&store)?)?,
         recipe: plan.digest,
         cost: generation.usage()?,
@@ -161,6 +172,9 @@ pub(crate) fn export(args: &ExportArgs) -> Result<String> {
         let path = args.to.join(one.kind.name()).join(format!("train.{extension}"));
         write_file(&path, &one.bytes)?;
         writeln!(text, "{}: {} rows in {}", one.kind.name(), one.count, path.display())?;
+    }
+    if let Some(written) = &written {
+        writeln!(text, "{}", written.text)?;
     }
     // Last, so that a folder with a card is a whole one.
     let path = write_file(&args.to.join("README.md"), card.render().as_bytes())?;

@@ -3,12 +3,14 @@
 mod accounts;
 mod comparison;
 mod curve;
+mod data;
 mod datasets;
 mod doctor;
 mod eval;
 mod export;
 mod figure;
 mod generation;
+mod init;
 mod judge;
 mod machine;
 mod measure;
@@ -23,14 +25,15 @@ mod served;
 mod shards;
 mod stages;
 mod table;
+mod trainers;
 mod view;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
-use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use anyhow::{Context, Result};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use cord_recipe::Shard;
 
 use crate::shards::Part;
@@ -84,6 +87,18 @@ enum Verb {
     Eval(eval::EvalArgs),
     Judge(judge::JudgeArgs),
     View(view::ViewArgs),
+    Data(data::DataArgs),
+    Init(init::InitArgs),
+    /// Print the completions of a shell: `cord completions bash > /etc/bash_completion.d/cord`.
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write a manual page for each verb into a folder.
+    Man {
+        /// The folder
+        folder: PathBuf,
+    },
     /// Look for what stands in the way of a run: device, disk, data sets, models, servers, and whether it all fits.
     ///
     /// Every model that the recipe uses is opened, every endpoint probed and timed. Without a recipe only the machine is looked at.
@@ -278,6 +293,21 @@ fn act(verb: &Verb) -> Result<ExitCode> {
         Verb::Eval(args) => eval::act(args),
         Verb::Judge(args) => judge::act(args),
         Verb::View(args) => view::act(args),
+        Verb::Data(args) => data::act(args),
+        Verb::Init(args) => init::act(args),
+        Verb::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "cord", &mut text);
+            print(String::from_utf8(text)?.trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Man { folder } => {
+            std::fs::create_dir_all(folder).with_context(|| format!("can't make the folder `{}`", folder.display()))?;
+            clap_mangen::generate_to(Cli::command(), folder)
+                .with_context(|| format!("can't write into `{}`", folder.display()))?;
+            print(&format!("manual pages are in `{}`: man {}/cord.1", folder.display(), folder.display()));
+            Ok(ExitCode::SUCCESS)
+        }
         Verb::Doctor(args) => {
             let recipe = args.recipe.as_ref().map(|path| run::read_recipe(path, &args.overrides)).transpose()?;
             let mut tell = |line: String| {

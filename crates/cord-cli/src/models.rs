@@ -15,6 +15,7 @@ use cord_store::{Hub, HubFiles, Store};
 use cord_text::{Renderer, TokenizerSpec, train_tokenizer};
 
 use crate::machine;
+use crate::progress::Fetching;
 use crate::served::{Memory, Servers, unasked};
 
 /// Files of a checkpoint that decide what the model says.
@@ -139,9 +140,7 @@ impl Models {
 pub(crate) fn folder(source: &ModelSource) -> Result<PathBuf> {
     match source {
         ModelSource::Path(path) => Ok(path.clone()),
-        ModelSource::Hub { name, revision } => {
-            Ok(Hub::from_env().fetch(name, revision, HubFiles::Model, &mut |_, _, _| {})?)
-        }
+        ModelSource::Hub { name, revision } => fetch(name, revision, HubFiles::Model),
         ModelSource::Served { server, .. } => {
             bail!("expected a model with weights here, got one behind `{}`", server.endpoints.join("`, `"))
         }
@@ -149,13 +148,35 @@ pub(crate) fn folder(source: &ModelSource) -> Result<PathBuf> {
     }
 }
 
+/// Fetches what is not there yet, with its progress.
+fn fetch(name: &str, revision: &str, wanted: HubFiles) -> Result<PathBuf> {
+    let mut progress = Fetching::new();
+    // What is there already is told in one piece, and is no news.
+    let mut begun = false;
+    Ok(Hub::from_env().fetch(name, revision, wanted, &mut |file, there, of| {
+        begun |= there < of;
+        if begun {
+            progress.at(file, there, of);
+        }
+    })?)
+}
+
+/// A model's tokenizer and template, without its weights.
+pub(crate) fn renderer(source: &ModelSource) -> Result<Renderer> {
+    let tokenizer = match source {
+        ModelSource::Path(path) => TokenizerSource::Path(path.clone()),
+        ModelSource::Hub { name, revision } => TokenizerSource::Hub { name: name.clone(), revision: revision.clone() },
+        ModelSource::Served { tokenizer, .. } => tokenizer.clone(),
+        ModelSource::Scratch(_) => bail!("expected a model with a tokenizer, got one that is yet to be trained"),
+    };
+    Ok(Renderer::from_dir(&tokenizer_folder(&tokenizer)?)?)
+}
+
 /// Where a served model's tokenizer is.
 fn tokenizer_folder(source: &TokenizerSource) -> Result<PathBuf> {
     match source {
         TokenizerSource::Path(path) => Ok(path.clone()),
-        TokenizerSource::Hub { name, revision } => {
-            Ok(Hub::from_env().fetch(name, revision, HubFiles::Tokenizer, &mut |_, _, _| {})?)
-        }
+        TokenizerSource::Hub { name, revision } => fetch(name, revision, HubFiles::Tokenizer),
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// The progress of a whole run.
 pub(crate) struct Progress {
@@ -99,6 +99,48 @@ impl StageProgress {
             self.bar.println(text);
         } else {
             line(&text);
+        }
+    }
+}
+
+/// The progress of files that are fetched, one after the other.
+pub(crate) struct Fetching {
+    bar: ProgressBar,
+    terminal: bool,
+    /// The file that is on its way.
+    file: String,
+    /// When the last line was written where there is no terminal.
+    spoke: Instant,
+}
+
+impl Fetching {
+    pub(crate) fn new() -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let target = if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(None, target);
+        let template = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} (left {eta})";
+        bar.set_style(ProgressStyle::with_template(template).expect("the template is well formed"));
+        Self { bar, terminal, file: String::new(), spoke: Instant::now() }
+    }
+
+    /// Notes how many bytes of a file are there, and how many there are, 0 where nobody knows.
+    pub(crate) fn at(&mut self, file: &str, there: u64, of: u64) {
+        if self.file != file {
+            file.clone_into(&mut self.file);
+            self.bar.reset();
+            self.bar.set_message(self.file.clone());
+        } else if !self.terminal && there != of && self.spoke.elapsed() < SPEAK_EVERY {
+            return;
+        }
+        self.bar.set_length(of.max(there));
+        self.bar.set_position(there);
+        if !self.terminal {
+            self.spoke = Instant::now();
+            let of = if of > 0 { format!(" of {}", HumanBytes(of)) } else { String::new() };
+            line(&format!("{file}: {}{of}", HumanBytes(there)));
+        }
+        if there == of {
+            self.bar.finish_and_clear();
         }
     }
 }

@@ -285,7 +285,9 @@ pub(crate) fn train_student(
 ) -> Result<serde_json::Value> {
     let seed = Seed::root(stage.seed.expect("training draws")).named("train");
     let (rows, chosen) = match &settings.data {
-        TrainData::Rows { source, limit } => (datasets::rows(source, *limit)?, json!({})),
+        TrainData::Rows { source, limit } => {
+            (datasets::rows(source, *limit, &settings.prompt, &datasets::data_folder(context.run))?, json!({}))
+        }
         TrainData::Generated => generated_rows(context, writer, stage, settings)?,
     };
     let texts = || rows.iter().map(|row| row_text(&row.text)).collect();

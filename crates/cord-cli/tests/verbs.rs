@@ -210,3 +210,43 @@ fn a_table_is_printed_in_every_form_and_two_are_compared() {
         compared.lines().find(|line| line.starts_with("tiny/test pass@1: teacher (distil) > teacher (other)")).unwrap();
     assert!(same.contains("not decided at this n"), "{same}");
 }
+
+#[test]
+fn other_trainers_are_given_the_tokens_that_the_student_would_learn() {
+    let desk = Desk::with_models();
+    desk.cord(&["run", DISTIL, "--set", "arms.cord.eval.limit=1"]).expect(0);
+    let export = ["export", DISTIL, "--arm", "cord", "--seed", "1", "--to", "set", "--license", "mit"];
+    let said = desk.cord(&[&export[..], &["--trainer", "trl", "--trainer", "llama-factory"]].concat()).expect(0).stdout;
+    assert!(said.contains("settings in set/trl.yaml") && said.contains("settings in set/llama-factory.yaml"), "{said}");
+    let bytes = fs::read(desk.path("set/tokens/train.parquet")).unwrap();
+    let rows = cord_store::read_records(bytes, std::path::Path::new("train.parquet"), &[]).unwrap();
+    // What the training stage read, and how many of its tokens it learnt.
+    let trained = desk.stage(DISTIL, "train cord, seed 1");
+    let lines = fs::read_to_string(trained.join("training.jsonl")).unwrap();
+    assert_eq!(rows.len(), lines.lines().count());
+    let renderer = cord_text::Renderer::from_dir(&desk.path("models/left")).unwrap();
+    for (row, line) in rows.iter().zip(lines.lines()) {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let messages: Vec<cord_core::Message> = serde_json::from_value(line["messages"].clone()).unwrap();
+        let expected = renderer.training_ids(&messages).unwrap();
+        let ids: Vec<i64> = serde_json::from_value(row["input_ids"].clone()).unwrap();
+        let labels: Vec<i64> = serde_json::from_value(row["labels"].clone()).unwrap();
+        assert_eq!(ids, expected.ids.iter().map(|id| i64::from(*id)).collect::<Vec<_>>());
+        for ((label, id), learnt) in labels.iter().zip(&ids).zip(&expected.supervised) {
+            assert_eq!(*label, if *learnt { *id } else { -100 });
+        }
+        assert_eq!(labels.last(), ids.last(), "the end of turn is learnt");
+    }
+    let settings = fs::read_to_string(desk.path("set/trl.yaml")).unwrap();
+    for key in [
+        "dataset_name: tokens",
+        "max_steps: 10",
+        "gradient_accumulation_steps: 4",
+        "learning_rate: 0.001",
+        "max_length: 320",
+    ] {
+        assert!(settings.contains(key), "no `{key}` in:\n{settings}");
+    }
+    let card = fs::read_to_string(desk.path("set/README.md")).unwrap();
+    assert!(card.contains("tokens/*.parquet"), "{card}");
+}

@@ -100,6 +100,41 @@ pub struct AnswerColumn {
     pub wrong: Vec<String>,
 }
 
+/// Where a worked solution is, to learn from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SolutionColumn {
+    /// The column.
+    pub column: String,
+    /// The solution is what stands before the last of these marks: `####` in GSM8K.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// What stands between two such marks is no part of it: `["<<", ">>"]`, GSM8K's notes for a calculator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub without: Option<[String; 2]>,
+}
+
+impl SolutionColumn {
+    fn read(&self, row: &Row) -> Result<String, String> {
+        let mut solution = text(row, &self.column)?;
+        if let Some(mark) = &self.before {
+            solution = match solution.rsplit_once(mark.as_str()) {
+                Some((before, _)) => before.trim().to_owned(),
+                None => return Err(format!("expected `{mark}` in `{}`, got none", self.column)),
+            };
+        }
+        if let Some([open, close]) = &self.without {
+            while let Some((before, rest)) = solution.split_once(open.as_str()) {
+                let Some((_, after)) = rest.split_once(close.as_str()) else {
+                    return Err(format!("expected `{close}` after `{open}` in `{}`, got none", self.column));
+                };
+                solution = format!("{before}{after}");
+            }
+        }
+        Ok(solution)
+    }
+}
+
 /// A report as context: a table and paragraphs in TAT-QA's form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -127,6 +162,9 @@ pub struct Columns {
     /// A report, to be the field `context`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<ReportColumns>,
+    /// A worked solution, to be the field `solution`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub solution: Option<SolutionColumn>,
     /// Further fields of a problem: their names, and the columns that they are taken from.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, String>,
@@ -228,6 +266,9 @@ impl Columns {
             let read = column(row, &report.table)
                 .and_then(|table| tat_qa::report_text(table, column(row, &report.paragraphs)?));
             metadata.insert("context".to_owned(), keep(read).into());
+        }
+        if let Some(solution) = &self.solution {
+            metadata.insert("solution".to_owned(), keep(solution.read(row)).into());
         }
         for (name, from) in &self.fields {
             match column(row, from) {
@@ -344,6 +385,18 @@ mod tests {
                          "table": {"table": [["a", "b"]]}, "paragraphs": [{"order": 1, "text": "p"}]});
         let problem = check(report, &row, "u", "How much?", "1.5; x million");
         assert_eq!(problem.metadata["context"], json!("| a | b |\n\np"));
+    }
+
+    #[test]
+    fn a_worked_solution_is_a_field() {
+        let map = json!({"question": "q", "answer": {"column": "a", "after": "####"},
+                         "solution": {"column": "a", "before": "####", "without": ["<<", ">>"]}});
+        let row = json!({"q": "Half of 48?", "a": "48/2 = <<48/2=24>>24 clips.\nSo <<24=24>>24.\n#### 24"});
+        let problem = check(map.clone(), &row, "set-test-00000", "Half of 48?", "24");
+        assert_eq!(problem.metadata["solution"], json!("48/2 = 24 clips.\nSo 24."));
+        let faulty = rows(json!([{"q": "Half?", "a": "48/2 = <<48\n#### 24"}]));
+        let fault = columns(map).problems("s", &faulty).unwrap_err().to_string();
+        assert_eq!(fault, "row 1: expected `>>` after `<<` in `a`, got none");
     }
 
     #[test]

@@ -41,7 +41,7 @@ mod verifier;
 
 pub use benchmark::{Benchmark, Budget, FreeForm};
 pub use collaboration::{Collaboration, PROGRESS_PARTS, TeacherShare, teacher_shares};
-pub use columns::{AnswerColumn, ColumnFaults, Columns, Names, ReportColumns, Row, RowShape};
+pub use columns::{AnswerColumn, ColumnFaults, Columns, Names, ReportColumns, Row, RowShape, SolutionColumn};
 pub use discrimination::{Discrimination, Preference};
 pub use error::{EvalError, PromptError, StatsError};
 pub use evaluate::{EvalSettings, Progress, evaluate, sample_seed};

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::fault::FaultKind;
 use crate::reader::{Field, Fields};
+use crate::tree::Value;
 
 /// A data set by name, or a file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -13,11 +14,78 @@ use crate::reader::{Field, Fields};
 pub enum DataSource {
     /// `datasets/<name>.toml`, which says what the set is.
     Dataset(String),
-    /// A JSON Lines file.
+    /// A JSON Lines file of problems or training rows in this program's own form.
     Path(PathBuf),
+    /// A file of someone's own rows.
+    Rows(RowFile),
     /// A benchmark's problems, with how they are asked and judged: `eval/<name>/benchmark.toml`, or a folder that holds
     /// one.
     Benchmark(String),
+}
+
+/// A file of rows, and which of their columns hold what.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct RowFile {
+    /// JSON Lines, JSON, CSV, TSV or Parquet, by the ending of its name.
+    pub path: PathBuf,
+    /// The map of its columns.
+    pub columns: ColumnMap,
+}
+
+/// `[problems.columns]`: which columns hold what. What is named must be in every row.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ColumnMap {
+    /// The problem's id; the file's name and the row's number where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The question; several columns are joined into sentences.
+    pub question: Vec<String>,
+    /// The gold answer.
+    pub answer: String,
+    /// The answer is what follows the last of these marks: `####` in GSM8K.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// A text or a list of texts that goes with the question, as `{context}` in a prompt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+}
+
+impl Default for ColumnMap {
+    fn default() -> Self {
+        let (question, answer) = (vec!["question".to_owned()], "answer".to_owned());
+        Self { id: None, question, answer, after: None, context: None }
+    }
+}
+
+impl std::fmt::Display for ColumnMap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "question: {}, answer: {}", self.question.join(" + "), self.answer)?;
+        for (what, column) in [("after", &self.after), ("id", &self.id), ("context", &self.context)] {
+            if let Some(column) = column {
+                write!(f, ", {what}: {column}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ColumnMap {
+    fn read(fields: Fields<'_>) -> Option<Self> {
+        let usual = Self::default();
+        let map = Self {
+            id: fields.optional("id", Field::name),
+            question: fields.or("question", usual.question, |field| match &field.node.value {
+                Value::List(_) => field.names("columns"),
+                _ => Some(vec![field.name()?]),
+            }),
+            answer: fields.or("answer", usual.answer, Field::name),
+            after: fields.optional("after", Field::name),
+            context: fields.optional("context", Field::name),
+        };
+        fields.close();
+        Some(map)
+    }
 }
 
 impl DataSource {
@@ -25,7 +93,7 @@ impl DataSource {
     pub fn name(&self) -> String {
         match self {
             Self::Dataset(name) | Self::Benchmark(name) => name.clone(),
-            Self::Path(path) => path.display().to_string(),
+            Self::Path(path) | Self::Rows(RowFile { path, .. }) => path.display().to_string(),
         }
     }
 
@@ -36,6 +104,7 @@ impl DataSource {
             Self::Dataset(name) => name.clone(),
             Self::Benchmark(name) => folder(name).display().to_string(),
             Self::Path(path) => format!("file:{}", path.display()),
+            Self::Rows(RowFile { path, columns }) => format!("file:{} ({columns})", path.display()),
         }
     }
 
@@ -43,7 +112,7 @@ impl DataSource {
     pub fn path(&self) -> PathBuf {
         match self {
             Self::Dataset(name) => Path::new("datasets").join(format!("{name}.toml")),
-            Self::Path(path) => path.clone(),
+            Self::Path(path) | Self::Rows(RowFile { path, .. }) => path.clone(),
             Self::Benchmark(name) => folder(name).join("benchmark.toml"),
         }
     }
@@ -111,6 +180,10 @@ fn is_path(text: &str) -> bool {
     text.len() > 2 && (text.starts_with("./") || text.starts_with("../") || Path::new(text).is_absolute())
 }
 
+fn is_json_lines(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("jsonl"))
+}
+
 /// A benchmark's folder.
 fn folder(name: &str) -> PathBuf {
     if is_path(name) { PathBuf::from(name) } else { Path::new("eval").join(name) }
@@ -129,6 +202,24 @@ pub struct ProblemSettings {
 impl ProblemSettings {
     pub(crate) fn read(fields: Fields<'_>) -> Option<Self> {
         let source = DataSource::read(&fields);
+        let columns = fields.optional("columns", |field| field.table(ColumnMap::read));
+        let source = match source {
+            Some(DataSource::Path(path)) if columns.is_some() || !is_json_lines(&path) => {
+                Some(DataSource::Rows(RowFile { path, columns: columns.unwrap_or_default() }))
+            }
+            Some(DataSource::Dataset(_)) if fields.has("columns") => {
+                fields.fault_at(
+                    "columns",
+                    FaultKind::Conflict {
+                        expected: format!("`{}` of a file, named by `path`", fields.path("columns")),
+                        given: "a data set, whose manifest has its own".to_owned(),
+                        hint: "remove it, or name a file".to_owned(),
+                    },
+                );
+                None
+            }
+            other => other,
+        };
         let limit = fields.optional("limit", Field::count);
         fields.close();
         Some(Self { source: source?, limit })

@@ -41,7 +41,7 @@ mod train;
 mod tree;
 
 pub use arm::Arm;
-pub use datasets::{DataSource, ProblemSettings};
+pub use datasets::{ColumnMap, DataSource, ProblemSettings, RowFile};
 pub use eval::EvalSettings;
 pub use fault::{Fault, FaultKind, Faults, RecipeError};
 pub use generate::{Adaptive, Budget, Cues, DEFAULT_STEP_TOKENS, GenerateSettings, Keep, Segmenter, default_prompt};

@@ -536,3 +536,35 @@ fn every_setting_of_a_generation_has_its_faults() {
         &["expected one of the keys `kind` in `generate.scorer`, got `seed`"],
     );
 }
+
+#[test]
+fn columns_are_those_of_a_file() {
+    let of = |problems: &str| {
+        let text = format!(
+            "name = \"own\"\nseed = 1\n[problems]\n{problems}\n[models.a]\npath = \"models/a\"\n[generate]\nteachers = [\"a\"]\n\
+             prompt = \"{{question}}\"\nscorer = {{ kind = \"random\" }}\nsearch = {{ kind = \"beam\", width = 1 }}\n"
+        );
+        report(&text, &[])
+    };
+    assert_eq!(of("path = \"mine.csv\"\ncolumns = { question = [\"body\", \"ask\"], answer = \"gold\" }"), "no fault");
+    assert_eq!(of("path = \"mine.parquet\""), "no fault");
+    insta::assert_snapshot!(of("dataset = \"gsm8k/train\"\ncolumns = { answer = 3, gold = \"x\" }"), @r#"
+    `cord.toml` has 3 faults
+
+    cord.toml:5:1: expected `problems.columns` of a file, named by `path`, got a data set, whose manifest has its own
+       |
+     5 | columns = { answer = 3, gold = "x" }
+       | ^^^^^^^
+      hint: remove it, or name a file
+
+    cord.toml:5:22: expected a text that is not empty as `problems.columns.answer`, got the whole number `3`
+       |
+     5 | columns = { answer = 3, gold = "x" }
+       |                      ^
+
+    cord.toml:5:25: expected one of the keys `after`, `answer`, `context`, `id`, `question` in `problems.columns`, got `gold`
+       |
+     5 | columns = { answer = 3, gold = "x" }
+       |                         ^^^^
+    "#);
+}

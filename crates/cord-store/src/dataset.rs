@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow_array::{Array, BooleanArray, Float64Array, ListArray, StringArray, UInt64Array};
+use arrow_array::{Array, BooleanArray, Float64Array, Int64Array, ListArray, StringArray, UInt64Array};
 use arrow_buffer::OffsetBuffer;
 use arrow_schema::Field;
 use cord_core::Message;
@@ -28,6 +28,8 @@ pub enum DatasetColumn {
     Texts(Vec<Vec<String>>),
     /// Lists of yes and no.
     Flags(Vec<Vec<bool>>),
+    /// Lists of whole numbers.
+    Integers(Vec<Vec<i64>>),
 }
 
 impl DatasetColumn {
@@ -39,6 +41,7 @@ impl DatasetColumn {
             Self::Conversation(values) => values.len(),
             Self::Texts(values) => values.len(),
             Self::Flags(values) => values.len(),
+            Self::Integers(values) => values.len(),
         }
     }
 }
@@ -78,6 +81,10 @@ pub fn dataset_to_parquet(columns: &[(&str, DatasetColumn)]) -> Result<Vec<u8>, 
             }
             DatasetColumn::Flags(values) => {
                 let all = BooleanArray::from(values.iter().flatten().copied().collect::<Vec<_>>());
+                out.add(name, lists(values.iter().map(Vec::len), all));
+            }
+            DatasetColumn::Integers(values) => {
+                let all = Int64Array::from_iter_values(values.iter().flatten().copied());
                 out.add(name, lists(values.iter().map(Vec::len), all));
             }
         }

@@ -18,6 +18,14 @@ pub enum StoreError {
         /// What the system said.
         source: io::Error,
     },
+    /// A file could not be fetched.
+    #[error("can't fetch `{url}`: {reason}")]
+    Download {
+        /// Where it is published.
+        url: String,
+        /// What was expected, what came and what to do.
+        reason: String,
+    },
     /// Someone else's file holds rows that can't be read.
     #[error("`{path}`: {}", faults.join("; "), path = path.display())]
     Records {

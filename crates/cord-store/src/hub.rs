@@ -14,22 +14,13 @@
 //! Not the crate `hf-hub`: it brings an asynchronous runtime or a system's TLS library, and does not compare what it
 //! fetched with the hub's digests.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sha1::Sha1;
-use sha2::{Digest as _, Sha256};
 
+use crate::download::{Transfer, agent, get, refusal};
 use crate::{StoreError, durable};
-
-/// How often a broken transfer is taken up again without a single new byte.
-const TRIES: u32 = 4;
-
-/// Bytes that are held at a time.
-const BUFFER: usize = 1 << 20;
 
 /// Which of a repository's files are fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,7 +179,14 @@ impl Hub {
             let blob = blobs.join(digest);
             let url = format!("{}/{name}/resolve/{revision}/{}", self.endpoint, file.rfilename);
             if !fs::metadata(&blob).is_ok_and(|there| there.len() == size) {
-                let transfer = Transfer { hub: self, agent: &agent, url: &url, file: &file.rfilename, digest, size };
+                let transfer = Transfer {
+                    agent: &agent,
+                    url: &url,
+                    token: self.token.as_deref(),
+                    name: &file.rfilename,
+                    digest: Some(digest),
+                    size: Some(size),
+                };
                 transfer.run(&blob, &fault, observe)?;
             }
             observe(&file.rfilename, size, size);
@@ -199,20 +197,9 @@ impl Hub {
         Ok(snapshot)
     }
 
-    fn get(&self, agent: &ureq::Agent, url: &str, from: u64) -> Result<ureq::http::Response<ureq::Body>, String> {
-        let mut request = agent.get(url);
-        if let Some(token) = &self.token {
-            request = request.header("Authorization", format!("Bearer {token}"));
-        }
-        if from > 0 {
-            request = request.header("Range", format!("bytes={from}-"));
-        }
-        request.call().map_err(|e| format!("`{url}`: {e}"))
-    }
-
     fn list(&self, agent: &ureq::Agent, name: &str, revision: &str) -> Result<Listing, String> {
         let url = format!("{}/api/models/{name}/revision/{revision}?blobs=true", self.endpoint);
-        let mut response = self.get(agent, &url, 0)?;
+        let mut response = get(agent, &url, self.token.as_deref(), 0)?;
         let status = response.status().as_u16();
         let body = response.body_mut().read_to_string().map_err(|e| format!("`{url}`: {e}"))?;
         if status != 200 {
@@ -222,172 +209,12 @@ impl Hub {
     }
 }
 
-fn agent() -> ureq::Agent {
-    let config = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .timeout_connect(Some(Duration::from_secs(30)))
-        .timeout_recv_response(Some(Duration::from_mins(1)))
-        .timeout_per_read(Some(Duration::from_mins(1)));
-    config.build().into()
-}
-
-fn refusal(url: &str, status: u16, body: &str) -> String {
-    let hint = match status {
-        401 | 403 => "; set `HF_TOKEN` to a token that may read it, and accept its licence on the hub",
-        404 => "; check the name and the commit",
-        429 => "; the hub asks for patience: try again later",
-        _ => "",
-    };
-    let said: String = body.chars().take(200).collect();
-    format!("`{url}`: expected the status 200, got {status} (`{}`){hint}", said.trim())
-}
-
 /// Is everything that was wanted there, in its full size?
 fn complete(listing: &Listing, snapshot: &Path, wanted: HubFiles) -> bool {
     listing.siblings.iter().filter(|file| wanted.wants(&file.rfilename)).all(|file| {
         let there = fs::metadata(snapshot.join(&file.rfilename)).map(|there| there.len()).ok();
         there.is_some() && there == file.content().map(|(_, size)| size)
     })
-}
-
-/// One file on its way.
-struct Transfer<'a> {
-    hub: &'a Hub,
-    agent: &'a ureq::Agent,
-    url: &'a str,
-    file: &'a str,
-    digest: &'a str,
-    size: u64,
-}
-
-impl Transfer<'_> {
-    fn run(
-        &self,
-        blob: &Path,
-        fault: &dyn Fn(String) -> StoreError,
-        observe: &mut dyn FnMut(&str, u64, u64),
-    ) -> Result<(), StoreError> {
-        let partial = blob.with_extension("incomplete");
-        let io = |action: &'static str| StoreError::io(&partial, action);
-        let mut options = File::options();
-        let mut file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&partial)
-            .map_err(io("create the file"))?;
-        // Whoever else fetches it now is waited for.
-        file.lock().map_err(io("lock the file"))?;
-        if fs::metadata(blob).is_ok_and(|there| there.len() == self.size) {
-            return Ok(());
-        }
-        let mut idle = 0;
-        loop {
-            let mut there = file.seek(SeekFrom::End(0)).map_err(io("measure the file"))?;
-            if there > self.size {
-                file.set_len(0).map_err(io("empty the file"))?;
-                there = file.seek(SeekFrom::Start(0)).map_err(io("measure the file"))?;
-            }
-            if there == self.size {
-                break;
-            }
-            let broken = match self.receive(&mut file, there, observe) {
-                Ok(()) => "the connection ended early".to_owned(),
-                Err(Broken::Disk(source)) => return Err(io("write the file")(source)),
-                Err(Broken::Refused(reason)) => return Err(fault(reason)),
-                Err(Broken::Connection(reason)) => reason,
-            };
-            let now = file.seek(SeekFrom::End(0)).map_err(io("measure the file"))?;
-            if now == self.size {
-                break;
-            }
-            idle = if now > there { 0 } else { idle + 1 };
-            if idle == TRIES {
-                return Err(fault(format!(
-                    "`{}`: got {now} of {} bytes, then {broken}; run again to go on from there",
-                    self.file, self.size
-                )));
-            }
-            std::thread::sleep(Duration::from_millis(200 << idle));
-        }
-        file.sync_all().map_err(io("flush the file"))?;
-        let given = content_digest(&mut file, self.digest.len(), self.size).map_err(io("read the file"))?;
-        if given != self.digest {
-            fs::remove_file(&partial).map_err(io("remove the file"))?;
-            let (file, digest) = (self.file, self.digest);
-            return Err(fault(format!(
-                "`{file}`: expected content with the digest `{digest}`, got `{given}`; it was removed: run again"
-            )));
-        }
-        fs::rename(&partial, blob).map_err(StoreError::io(blob, "rename the finished file"))
-    }
-
-    /// Appends what comes.
-    fn receive(&self, file: &mut File, mut there: u64, observe: &mut dyn FnMut(&str, u64, u64)) -> Result<(), Broken> {
-        let mut response = self.hub.get(self.agent, self.url, there).map_err(Broken::Connection)?;
-        match response.status().as_u16() {
-            206 => {}
-            // The whole file, whatever was asked for.
-            200 => {
-                file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).map_err(Broken::Disk)?;
-                there = 0;
-            }
-            status if status >= 500 => {
-                return Err(Broken::Connection(format!("the status {status}")));
-            }
-            status => {
-                let body = response.body_mut().read_to_string().unwrap_or_default();
-                return Err(Broken::Refused(refusal(self.url, status, &body)));
-            }
-        }
-        let mut body = response.body_mut().as_reader();
-        let mut buffer = vec![0; BUFFER];
-        loop {
-            let count = body.read(&mut buffer).map_err(|e| Broken::Connection(e.to_string()))?;
-            if count == 0 {
-                return Ok(());
-            }
-            file.write_all(&buffer[..count]).map_err(Broken::Disk)?;
-            there += count as u64;
-            observe(self.file, there, self.size);
-            if there > self.size {
-                // More than there is to it: the digest will differ.
-                return Ok(());
-            }
-        }
-    }
-}
-
-enum Broken {
-    Connection(String),
-    Refused(String),
-    Disk(io::Error),
-}
-
-/// The SHA-256 of a file, or git's SHA-1 of it, by the number of digits that are wanted.
-fn content_digest(file: &mut File, digits: usize, size: u64) -> io::Result<String> {
-    file.seek(SeekFrom::Start(0))?;
-    let (mut git, mut plain) = (Sha1::new(), Sha256::new());
-    let is_git = digits == 40;
-    git.update(format!("blob {size}\0"));
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        let count = file.read(&mut buffer)?;
-        if count == 0 {
-            break;
-        }
-        if is_git {
-            git.update(&buffer[..count]);
-        } else {
-            plain.update(&buffer[..count]);
-        }
-    }
-    Ok(if is_git { hexadecimal(&git.finalize()) } else { hexadecimal(&plain.finalize()) })
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 /// Lets a snapshot's file be its blob.

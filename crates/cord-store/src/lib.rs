@@ -23,7 +23,8 @@
 //! - A killed stage keeps its partial folder: its journal is read again, so resuming is running again.
 //! - Two processes never write one stage: the second is refused.
 //! - A finished stage can be pushed to an object store and pulled on another machine ([`Remote`]).
-//! - A model of the Hugging Face hub is fetched once, checked, and found again without a network ([`Hub`]).
+//! - A model of the Hugging Face hub is fetched once, checked, and found again without a network ([`Hub`]); so is a data set's file
+//!   ([`download`]).
 //! - The same rows give the same bytes, in whatever order they were made.
 //!
 //! Covered: a process killed at any instruction, and a full disk. Loss of power is covered for finished
@@ -36,6 +37,7 @@ mod columns;
 mod costs;
 mod curve;
 mod dataset;
+mod download;
 mod durable;
 mod error;
 mod folder;
@@ -56,6 +58,7 @@ pub use by_problem::ByProblem;
 pub use costs::{Costs, ModelCosts, ProblemCosts};
 pub use curve::{CurvePoint, CurveWriter, read_curve};
 pub use dataset::{DatasetColumn, dataset_to_parquet, write_file};
+pub use download::download;
 pub use error::StoreError;
 pub use folder::{StageFolder, Timings};
 pub use hub::{Hub, HubFiles};

@@ -6,11 +6,12 @@
 //! which passes only when everybody waits: a day of eight GPUs takes seconds, and repeats to the nanosecond.
 //!
 //! A [`TestServer`] plays vLLM, SGLang, llama.cpp and plain OpenAI servers on a real socket, over a [`Hashed`] model whose
-//! log-probabilities are truly consistent, and fails where its script says.
+//! log-probabilities are truly consistent, and fails where its script says; a [`HubServer`] plays the Hugging Face hub.
 //!
-//! Lacks, on purpose: an async runtime. Only the server, whose subject is sockets, knows a wall clock and a network.
+//! Lacks, on purpose: an async runtime. Only the servers, whose subject is sockets, know a wall clock and a network.
 
 mod hashed;
+mod hub;
 mod scripted;
 mod server;
 mod simulation;
@@ -18,6 +19,7 @@ mod turnstile;
 mod vocabulary;
 
 pub use hashed::{Hashed, Rules};
+pub use hub::{HubServer, HubWorld};
 pub use scripted::{Call, Scripted, whisper};
 pub use server::{Counts, Fault, Kind, Quirk, Seen, Served, TestServer};
 pub use simulation::{Busy, Simulated, Simulation, Speed};

@@ -220,16 +220,14 @@ pub fn train<'a>(
         let supervised: usize = batch.iter().map(|e| e.supervised_tokens()).sum();
 
         let (loss, gradients) = gradient(&model, &batch, supervised, settings, &pool, &device);
-        let norm = global_norm(&gradients);
+        let norm = pool.install(|| global_norm(&gradients));
         if !(loss.is_finite() && norm.is_finite()) {
             let examples = batch.iter().map(|e| e.id.clone()).collect();
             return Err(TrainError::Diverged { step: step + 1, loss, norm, examples, checkpoint: saved });
         }
         let clip = if settings.clip_norm > 0.0 { (settings.clip_norm / (norm + 1e-6)).min(1.0) } else { 1.0 };
-        let gradients =
-            if clip < 1.0 { gradients.into_iter().map(|g| g.mul_scalar(clip)).collect() } else { gradients };
         let learning_rate = settings.schedule.at(step, steps);
-        optimiser.step(&mut model, gradients, learning_rate);
+        optimiser.step(&mut model, gradients, clip, learning_rate, &pool);
 
         losses.push(loss);
         let seconds = begun.elapsed().as_secs_f64();
@@ -421,7 +419,7 @@ fn gradient(
     let (mut loss, mut sum) = results.next().expect("a batch has a part");
     for (part_loss, part) in results {
         loss += part_loss;
-        sum = sum.into_iter().zip(part).map(|(a, b)| a + b).collect();
+        sum = pool.install(|| sum.into_par_iter().zip(part).map(|(a, b)| a + b).collect());
     }
     (loss, sum)
 }
@@ -463,5 +461,6 @@ fn part_gradient(model: &Transformer, part: &[&Example], supervised: usize, devi
 
 fn global_norm(gradients: &[Flat]) -> f64 {
     let square = |g: &Flat| f64::from(g.clone().square().sum().into_scalar::<f32>());
-    gradients.iter().map(square).sum::<f64>().sqrt()
+    // Summed in the parameters' order, whichever thread was first.
+    gradients.par_iter().map(square).collect::<Vec<f64>>().iter().sum::<f64>().sqrt()
 }
