@@ -171,10 +171,7 @@ impl StageWriter {
             .map_err(StoreError::io(&self.finished, "name the finished folder"))?;
         durable::sync_folder(self.finished.parent().expect("a stage lies in its recipe's folder"))?;
         // Only now: a stage killed before its rename is taken up again, and then needs its working state.
-        let work = self.finished.join(WORK);
-        if work.exists() {
-            fs::remove_dir_all(&work).map_err(StoreError::io(&work, "remove the working state"))?;
-        }
+        remove_work(&self.finished)?;
         StageFolder::open(&self.finished)?
             .ok_or_else(|| StoreError::Manifest { path: self.finished.join(MANIFEST), reason: "no file".to_owned() })
     }
@@ -210,6 +207,16 @@ impl StageWriter {
             }
         }
         Ok(())
+    }
+}
+
+/// Removes the working state of a finished stage, where there is any.
+pub(crate) fn remove_work(finished: &Path) -> Result<(), StoreError> {
+    let work = finished.join(WORK);
+    match fs::remove_dir_all(&work) {
+        // None, or another process has just removed it.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(StoreError::io(&work, "remove the working state")),
     }
 }
 
