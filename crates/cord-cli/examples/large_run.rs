@@ -128,7 +128,9 @@ fn search(problem: &str, index: usize, steps: usize, words: &[String]) -> (Vec<C
         beam = all.take(WIDTH).map(Some).collect();
         path.push(begun);
     }
-    path.iter().for_each(|id| candidates[*id as usize].fate = Fate::Chosen);
+    for id in &path {
+        candidates[*id as usize].fate = Fate::Chosen;
+    }
     let mut steps: Vec<Step> = Vec::new();
     for id in &path {
         let one = &candidates[*id as usize];

@@ -20,7 +20,7 @@ pub(crate) const ARMS: &str = "arms.json";
 /// The arms of a recipe and its stages.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) struct Arms {
+pub(super) struct RunArms {
     /// The recipe's name.
     pub(super) recipe: String,
     pub(super) digest: Option<Digest>,
@@ -62,7 +62,7 @@ pub(super) struct PlannedStage {
     pub(super) label: String,
 }
 
-impl Arms {
+impl RunArms {
     /// The arms of a plan.
     pub(super) fn of_plan(plan: &Plan) -> Self {
         let arms = table::rows(plan).iter().map(|row| ArmStages {
@@ -146,7 +146,7 @@ impl Arms {
 
 /// Writes the arms of a recipe's plan into its folder.
 pub(crate) fn publish(recipe: &Recipe, plan: &Plan, store: &Store) -> Result<()> {
-    let mut text = serde_json::to_string_pretty(&Arms::of_plan(plan))?;
+    let mut text = serde_json::to_string_pretty(&RunArms::of_plan(plan))?;
     text.push('\n');
     store.publish(&recipe.file(ARMS), text.as_bytes())?;
     Ok(())

@@ -85,7 +85,9 @@ fn choose_cut(library: &Library, pages: &[(usize, usize, usize)], most: u64) -> 
         return Ok(usize::MAX);
     }
     for cut in CUTS.into_iter().skip(1) {
-        probes.iter_mut().for_each(|page| page.cut_lost_texts(cut));
+        for page in &mut probes {
+            page.cut_lost_texts(cut);
+        }
         let sizes: Vec<u64> = probes.iter().map(ProblemPage::packed_bytes).collect::<std::io::Result<_>>()?;
         if estimate(&sizes) <= most as f64 {
             return Ok(cut);

@@ -16,7 +16,7 @@ use cord_store::{CurvePoint, StageFolder, read_curve, read_jsonl};
 use cord_train::TrainReport;
 use serde_json::Value;
 
-use super::arms::{ArmStages, Arms, data_set, search};
+use super::arms::{ArmStages, RunArms, data_set, search};
 use super::run::{Run, version};
 use super::source::Source;
 use super::teachers::Teachers;
@@ -90,13 +90,13 @@ impl Library {
         library.overview.title = names.join(" and ");
         library.overview.teachers = library.teachers.names().to_vec();
         library.overview.collections = library.shelves.iter().map(Shelf::collection).collect();
-        library.overview.version = joined(runs.iter().map(|run| run.version.clone()).collect());
+        library.overview.version = joined(&runs.iter().map(|run| run.version.clone()).collect::<Vec<_>>());
         Ok(library)
     }
 
     /// What the version of the overview would be now: another one where a run has gone on.
     pub(super) fn version_now(&self) -> Result<String> {
-        Ok(joined(self.folders.iter().map(|folder| version(folder)).collect::<Result<_>>()?))
+        Ok(joined(&self.folders.iter().map(|folder| version(folder)).collect::<Result<Vec<_>>>()?))
     }
 
     /// The texts of a problem under an arm; nothing where there is no such problem, or the arm has not seen it.
@@ -172,15 +172,13 @@ impl Library {
         };
         let key = format!("{name} {}", input.key().short());
         let named = |shelf: &&Shelf| shelf.name == name || shelf.name == key;
-        let at = match self.shelves.iter().position(|shelf| named(&shelf) && fits(shelf)) {
-            Some(at) => at,
-            None => {
-                let taken = self.shelves.iter().any(|shelf| shelf.name == name);
-                let name = if taken { key } else { name.to_owned() };
-                self.shelves.push(Shelf { name, problems: Vec::new(), places: BTreeMap::new(), arms: Vec::new() });
-                self.shelves.len() - 1
-            }
-        };
+        let known = self.shelves.iter().position(|shelf| named(&shelf) && fits(shelf));
+        let at = known.unwrap_or_else(|| {
+            let taken = self.shelves.iter().any(|shelf| shelf.name == name);
+            let name = if taken { key } else { name.to_owned() };
+            self.shelves.push(Shelf { name, problems: Vec::new(), places: BTreeMap::new(), arms: Vec::new() });
+            self.shelves.len() - 1
+        });
         let shelf = &mut self.shelves[at];
         for problem in problems {
             if !shelf.places.contains_key(&problem.id) {
@@ -192,7 +190,7 @@ impl Library {
     }
 
     /// Who writes what part of the trajectories of each arm, over its seeds.
-    fn add_shares(&mut self, run: &Run, arms: &Arms, naming: &Naming<'_>) -> Result<()> {
+    fn add_shares(&mut self, run: &Run, arms: &RunArms, naming: &Naming<'_>) -> Result<()> {
         let mut names: Vec<&str> = Vec::new();
         for row in &arms.arms {
             if !names.contains(&row.arm.as_str()) {
@@ -220,7 +218,7 @@ impl Library {
         Ok(())
     }
 
-    fn add_curves(&mut self, run: &Run, arms: &Arms, naming: &Naming<'_>) -> Result<()> {
+    fn add_curves(&mut self, run: &Run, arms: &RunArms, naming: &Naming<'_>) -> Result<()> {
         let mut labels: Vec<(Digest, Vec<String>)> = Vec::new();
         for row in &arms.arms {
             let Some(train) = row.train else { continue };
@@ -300,7 +298,7 @@ impl Shelf {
 }
 
 /// What changes when one of several runs goes on.
-fn joined(versions: Vec<String>) -> String {
+fn joined(versions: &[String]) -> String {
     Digest::of_json(&versions).short()
 }
 

@@ -8,14 +8,14 @@ use cord_report::Table;
 use cord_report::view::{Stage, StageState};
 use cord_store::{Costs, Store, read_curve};
 
-use super::arms::{ARMS, Arms, PlannedStage};
+use super::arms::{ARMS, PlannedStage, RunArms};
 use crate::{RecipeArgs, plan, run, table};
 
 /// A run.
 pub(super) struct Run {
     pub(super) name: String,
     pub(super) store: Store,
-    pub(super) arms: Vec<Arms>,
+    pub(super) arms: Vec<RunArms>,
     pub(super) tables: Vec<Table>,
     /// Its folder's [`version`], before anything was read.
     pub(super) version: String,
@@ -51,7 +51,7 @@ impl Run {
         Ok(Self {
             name: recipe.name.clone(),
             store,
-            arms: vec![Arms::of_plan(&found)],
+            arms: vec![RunArms::of_plan(&found)],
             tables: table.into_iter().collect(),
             version,
         })
@@ -77,13 +77,13 @@ impl Run {
         for file in files.iter().filter(|file| *file == ARMS || file.ends_with(&format!(".{ARMS}"))) {
             let path = path.join(file);
             let bytes = std::fs::read(&path).with_context(|| format!("can't read `{}`", path.display()))?;
-            let read: Arms = serde_json::from_slice(&bytes).with_context(|| {
+            let read: RunArms = serde_json::from_slice(&bytes).with_context(|| {
                 format!("`{}`: expected the arms of a run, as `cord run` wrote them", path.display())
             })?;
             arms.push(read);
         }
         if arms.is_empty() {
-            arms.push(Arms::of_manifests(name, &store)?);
+            arms.push(RunArms::of_manifests(name, &store)?);
         }
         if arms.iter().all(|arms| arms.stages.is_empty()) {
             let inside: Vec<String> = files

@@ -111,7 +111,9 @@ fn search(index: usize) -> (Vec<Candidate>, Vec<Trajectory>) {
             });
             path.push(id);
         }
-        path.iter().for_each(|id| candidates[*id as usize].fate = Fate::Chosen);
+        for id in &path {
+            candidates[*id as usize].fate = Fate::Chosen;
+        }
         let steps = path.iter().map(|id| {
             let one = &candidates[*id as usize];
             Step {
