@@ -14,6 +14,7 @@ const NAMES: &str = "return [...document.querySelectorAll('.row .name')].map((na
 const COUNT: &str = "return document.getElementById('count').textContent";
 const OPENED: &str = "return document.querySelector('#detail h1')?.textContent ?? null";
 
+#[expect(clippy::print_stderr, reason = "a test that did not run says so")]
 fn browser() -> Option<Browser> {
     let browser = Browser::open();
     if browser.is_none() {

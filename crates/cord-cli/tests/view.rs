@@ -11,7 +11,7 @@ use serde_json::Value;
 use serving::Serving;
 use world::Desk;
 
-fn states<'a>(overview: &'a Value, arm: usize, problem: usize) -> Vec<&'a str> {
+fn states(overview: &Value, arm: usize, problem: usize) -> Vec<&str> {
     let entry = &overview["collections"][0]["arms"][arm]["entries"][problem];
     entry["states"].as_array().unwrap().iter().map(|state| state.as_str().unwrap()).collect()
 }

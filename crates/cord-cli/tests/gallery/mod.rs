@@ -147,7 +147,10 @@ fn curation(index: usize) -> (Vec<Candidate>, Vec<Trajectory>) {
         teacher: TEACHERS[place as usize].into(),
         sample: 0,
         kind: StepKind::Whole,
-        text: format!("Whole thoughts of {index}\n</think>\n\\boxed{{{}}}", if index % 2 == 0 { index } else { 0 }),
+        text: format!(
+            "Whole thoughts of {index}\n</think>\n\\boxed{{{}}}",
+            if index.is_multiple_of(2) { index } else { 0 }
+        ),
         finish: Finish::Eos,
         terminal: true,
         score: Some(0.5 - 0.2 * f64::from(place)),
@@ -170,7 +173,7 @@ fn curation(index: usize) -> (Vec<Candidate>, Vec<Trajectory>) {
     (candidates.into(), vec![trajectory])
 }
 
-fn generate(store: &Store, name: &str, search: Value, made: impl Fn(usize) -> (Vec<Candidate>, Vec<Trajectory>)) {
+fn generate(store: &Store, name: &str, search: &Value, made: impl Fn(usize) -> (Vec<Candidate>, Vec<Trajectory>)) {
     let teachers: Vec<Value> = TEACHERS.iter().map(|name| json!({"model": {"name": name}})).collect();
     let scorer = json!({"kind": "predictive-perplexity", "model": {"name": "left"}});
     let settings = json!({"generate": {"teachers": teachers, "search": search, "scorer": scorer}});
@@ -262,8 +265,8 @@ pub(crate) fn make(root: &Path, name: &str) -> PathBuf {
     let problems: Vec<Problem> = (0..PROBLEMS).map(problem).collect();
     writer.write_bytes("problems.jsonl", &to_jsonl(&problems, Path::new("problems.jsonl")).unwrap()).unwrap();
     writer.finish(json!({"problems": PROBLEMS})).unwrap();
-    generate(&store, "cord", json!({"kind": "beam", "width": 2}), search);
-    generate(&store, "curation", json!({"kind": "curation", "trajectories": 1}), curation);
+    generate(&store, "cord", &json!({"kind": "beam", "width": 2}), search);
+    generate(&store, "curation", &json!({"kind": "curation", "trajectories": 1}), curation);
     samples(&store);
     begun_training(&store);
     let stage = |kind: &str, name: &str, label: &str| json!({"kind": kind, "key": key(name), "label": label});
