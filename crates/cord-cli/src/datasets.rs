@@ -152,7 +152,7 @@ fn manifest_digest(path: &Path, data: &Path) -> Result<Digest> {
 /// Is all there that the data set's name depends on? A plan can do without: its stages get their keys when it comes.
 pub(crate) fn is_here(source: &DataSource, data: &Path) -> Result<bool> {
     let path = match source {
-        DataSource::Path(path) => return Ok(path.exists()),
+        DataSource::Path(path) | DataSource::Rows(RowFile { path, .. }) => return Ok(path.exists()),
         DataSource::Dataset(_) => source.path(),
         DataSource::Benchmark(_) => {
             let benchmark = benchmark(source)?.expect("a benchmark has a definition");
@@ -171,7 +171,7 @@ pub(crate) fn count(source: &DataSource, limit: Option<u32>, data: &Path) -> Res
         return Ok(Some(found.len() as u64));
     }
     let path = match source {
-        DataSource::Path(_) => return Ok(None),
+        DataSource::Path(_) | DataSource::Rows(_) => return Ok(None),
         DataSource::Dataset(_) => source.path(),
         DataSource::Benchmark(_) => {
             let benchmark = benchmark(source)?.expect("a benchmark has a definition");
@@ -196,7 +196,9 @@ pub(crate) fn row_count(source: &DataSource, limit: Option<u32>, data: &Path) ->
                 None => count(source, None, data)?,
             }
         }
-        DataSource::Path(_) | DataSource::Benchmark(_) => Some(rows(source, limit, "", data)?.len() as u64),
+        DataSource::Path(_) | DataSource::Rows(_) | DataSource::Benchmark(_) => {
+            Some(rows(source, limit, "", data)?.len() as u64)
+        }
     };
     let limit = limit.map(u64::from);
     Ok(count.map(|count| limit.map_or(count, |limit| count.min(limit))).or(limit))

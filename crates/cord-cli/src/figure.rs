@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use cord_eval::{Collaboration, teacher_shares};
-use cord_recipe::{Plan, Recipe, StageSettings};
+use cord_recipe::{Plan, Recipe};
 use cord_report::{ArmShares, CollaborationFigure, Paper};
 use cord_store::Store;
 
@@ -10,15 +10,11 @@ use crate::{machine, table};
 
 /// Who wrote what part of the best trajectories, for each arm whose search goes step by step.
 pub(crate) fn of(recipe: &Recipe, plan: &Plan, store: &Store) -> Result<CollaborationFigure> {
-    let rows = plan.stages.iter().find_map(|stage| match &stage.settings {
-        StageSettings::Table(table) => Some(table.rows.as_slice()),
-        _ => None,
-    });
     let mut arms = Vec::new();
     for arm in &recipe.arms {
         let Some(generate) = &arm.generate else { continue };
         let mut seeds = Vec::new();
-        let of_arm = rows.unwrap_or_default().iter().filter(|row| row.arm == arm.name);
+        let of_arm = table::rows(plan).iter().filter(|row| row.arm == arm.name);
         for key in of_arm.filter_map(|row| row.generate) {
             let mut seed = Collaboration::default();
             table::best_trajectories(store, key)?.iter().for_each(|trajectory| seed.add(trajectory));

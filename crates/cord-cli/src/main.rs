@@ -2,6 +2,8 @@
 
 mod ablate;
 mod accounts;
+mod comparison;
+mod curve;
 mod data;
 mod datasets;
 mod doctor;
@@ -26,6 +28,7 @@ mod shards;
 mod stages;
 mod table;
 mod trainers;
+mod view;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -73,7 +76,10 @@ enum Verb {
     /// What is to run is estimated: requests, tokens, and by `[run.rates]` and `[run.prices]` GPU-hours and money.
     Plan(PlanArgs),
     /// Make the table of a recipe whose stages are done, without running anything.
-    Table(RecipeArgs),
+    ///
+    /// With --against, the arms that two recipes share stand below each other, with the paired difference of each metric
+    /// on the problems that both have.
+    Table(TableArgs),
     /// Search again among the candidates of a finished generation: other teachers, another search or scorer.
     ///
     /// Every candidate that a run asked for is recorded, kept or not. This runs a search on them as if they were written
@@ -85,6 +91,7 @@ enum Verb {
     Ablate(ablate::AblateArgs),
     Eval(eval::EvalArgs),
     Judge(judge::JudgeArgs),
+    View(view::ViewArgs),
     Data(data::DataArgs),
     Init(init::InitArgs),
     /// Print the completions of a shell: `cord completions bash > /etc/bash_completion.d/cord`.
@@ -116,7 +123,7 @@ struct DoctorArgs {
     json: bool,
 }
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 struct RecipeArgs {
     /// The recipe, for example recipes/mini/cord.toml
     recipe: PathBuf,
@@ -142,6 +149,49 @@ struct PlanArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Args)]
+struct TableArgs {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// How the table is printed
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    format: TableFormat,
+    /// Another recipe whose stages are done, to compare with
+    #[arg(long, value_name = "RECIPE")]
+    against: Option<PathBuf>,
+}
+
+/// The renderings of a table.
+#[derive(Clone, Copy, Default, clap::ValueEnum)]
+enum TableFormat {
+    /// Aligned text
+    #[default]
+    Terminal,
+    /// A pipe table
+    Markdown,
+    /// Raw numbers with their intervals
+    Csv,
+    /// Everything that the table holds
+    Json,
+    /// A `table` with booktabs
+    Latex,
+    /// A page of its own
+    Html,
+}
+
+impl TableFormat {
+    fn render(self, table: &cord_report::Table) -> String {
+        match self {
+            Self::Terminal => table.terminal(),
+            Self::Markdown => table.markdown(),
+            Self::Csv => table.csv(),
+            Self::Json => table.json(),
+            Self::Latex => table.latex(),
+            Self::Html => table.html(),
+        }
+    }
 }
 
 #[derive(Args)]
@@ -227,12 +277,23 @@ fn act(verb: &Verb) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Verb::Table(args) => {
-            let recipe = args.read()?;
+            let recipe = args.recipe.read()?;
             let plan = run::plan(&recipe)?;
             let store = run::store(&recipe)?;
             plan::require_finished(&plan, &store)?;
-            print(&run::make_table(&recipe, &plan, &store)?.terminal());
-            print(&plan::whereabouts(&recipe, &plan, &store)?);
+            if let Some(other) = &args.against {
+                let other = RecipeArgs { recipe: other.clone(), ..args.recipe.clone() }.read()?;
+                print(args.format.render(&comparison::of([&recipe, &other])?).trim_end());
+                return Ok(ExitCode::SUCCESS);
+            }
+            let table = run::make_table(&recipe, &plan, &store)?;
+            if matches!(args.format, TableFormat::Terminal) {
+                print(&table.terminal());
+                print(&plan::whereabouts(&recipe, &plan, &store)?);
+            } else {
+                // Alone, so that it can go into a file.
+                print(args.format.render(&table).trim_end());
+            }
             Ok(ExitCode::SUCCESS)
         }
         Verb::Reselect(args) => {
@@ -251,6 +312,7 @@ fn act(verb: &Verb) -> Result<ExitCode> {
         }
         Verb::Eval(args) => eval::act(args),
         Verb::Judge(args) => judge::act(args),
+        Verb::View(args) => view::act(args),
         Verb::Data(args) => data::act(args),
         Verb::Init(args) => init::act(args),
         Verb::Completions { shell } => {

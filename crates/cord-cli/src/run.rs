@@ -16,7 +16,7 @@ use crate::progress::{Progress, StageProgress};
 use crate::served::{Memory, unasked};
 use crate::shards::Part;
 use crate::stages::{Bench, Failure};
-use crate::{datasets, figure, machine, measure, shards, stages, table};
+use crate::{datasets, figure, machine, measure, shards, stages, table, view};
 
 /// Set by Ctrl-C; stages look at it where they can stop without loss.
 pub(crate) static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -88,6 +88,10 @@ fn run_with(recipe: &Recipe, part: Part, replies: Option<&Arc<Journal>>) -> Resu
     let data = datasets::data_folder(&recipe.run);
     let dataset = |_: &str, source: &DataSource| datasets::digest(source, &data);
     let plan = plan_with(recipe, &|label, source| models.identity(label, source), &dataset)?;
+    // Not by shards: they begin at once on one folder, and what runs or merges the whole comes after them.
+    if !matches!(part, Part::Shard(_)) {
+        view::publish_arms(recipe, &plan, &store)?;
+    }
     let interrupted = &INTERRUPTED;
     let bench = Bench { store: &store, models: &models, run: &recipe.run, interrupted, part, replies };
     let work: Vec<&StageSpec> = plan.stages.iter().filter(|stage| part.does(stage, &plan.stages)).collect();

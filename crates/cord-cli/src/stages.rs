@@ -29,6 +29,7 @@ use futures::StreamExt;
 use serde_json::json;
 
 use crate::accounts::Accounts;
+use crate::curve::Curve;
 use crate::datasets::{self, RowText};
 use crate::eval;
 use crate::measure;
@@ -398,10 +399,13 @@ pub(crate) fn train_student(
     writer.write_bytes("audit.txt", notes.as_bytes())?;
     progress.at(0, format!("about {planned}"));
     let work = writer.work_path()?;
-    let interrupted = || context.interrupted.load(Ordering::Relaxed);
+    let mut curve = Curve::new(writer, settings.checkpoint_every);
+    let unwritable = AtomicBool::new(false);
+    // What can't be noted is no reason to lose the steps: the training ends with a checkpoint.
+    let interrupted = || context.interrupted.load(Ordering::Relaxed) || unwritable.load(Ordering::Relaxed);
     let (mut tokens, begun) = (0u64, Instant::now());
     let mut smooth = None;
-    let (model, report) = train(
+    let trained = train(
         model,
         Data { training: &examples, validation: &validation },
         &train_settings,
@@ -409,6 +413,7 @@ pub(crate) fn train_student(
         threads,
         &interrupted,
         &mut |step| {
+            unwritable.fetch_or(!curve.note(step), Ordering::Relaxed);
             tokens += step.tokens as u64;
             let loss = smooth.map_or(step.loss, |smooth: f64| 0.95 * smooth + 0.05 * step.loss);
             smooth = Some(loss);
@@ -416,7 +421,9 @@ pub(crate) fn train_student(
             progress.of(step.steps as u64);
             progress.at(step.step as u64, format!("loss {loss:.3}, {rate:.0} tokens/s"));
         },
-    )?;
+    );
+    curve.end()?;
+    let (model, report) = trained?;
     if model.lora().is_some() {
         save_adapter(&writer.path().join(ADAPTER), &model, &settings.student.name)?;
         writer.adopt(ADAPTER)?;

@@ -25,20 +25,12 @@ pub(crate) struct Measured {
     numbers: BTreeMap<String, f64>,
 }
 
+/// An arm's values, one for each seed.
+pub(crate) type ByArm = BTreeMap<String, Vec<Measured>>;
+
 /// The table of a plan whose stages are all finished.
 pub(crate) fn of(recipe: &Recipe, plan: &Plan, store: &Store, figure: Option<&CollaborationFigure>) -> Result<Table> {
-    let rows = plan
-        .stages
-        .iter()
-        .find_map(|stage| match &stage.settings {
-            StageSettings::Table(table) => Some(&table.rows),
-            _ => None,
-        })
-        .context("a plan ends with its table")?;
-    let mut arms: BTreeMap<&str, Vec<Measured>> = BTreeMap::new();
-    for row in rows {
-        arms.entry(&row.arm).or_default().push(measure(recipe, plan, store, row)?);
-    }
+    let arms = measured(recipe, plan, store)?;
     let mut draft = Draft {
         title: recipe.table.title.clone(),
         recipe: cord_report::Recipe { name: recipe.name.clone(), digest: plan.digest },
@@ -73,6 +65,24 @@ pub(crate) fn of(recipe: &Recipe, plan: &Plan, store: &Store, figure: Option<&Co
         Paper::published().put_beside(id, &mut draft, &map)?;
     }
     Ok(draft.finish()?)
+}
+
+/// The stages of each arm under each seed.
+pub(crate) fn rows(plan: &Plan) -> &[TableRow] {
+    let rows = plan.stages.iter().find_map(|stage| match &stage.settings {
+        StageSettings::Table(table) => Some(table.rows.as_slice()),
+        _ => None,
+    });
+    rows.unwrap_or_default()
+}
+
+/// What the finished stages of a plan say of each arm.
+pub(crate) fn measured(recipe: &Recipe, plan: &Plan, store: &Store) -> Result<ByArm> {
+    let mut arms = ByArm::new();
+    for row in rows(plan) {
+        arms.entry(row.arm.clone()).or_default().push(measure(recipe, plan, store, row)?);
+    }
+    Ok(arms)
 }
 
 /// The same table without what depends on the clock or on prices: equal bytes from equal runs.
@@ -310,7 +320,8 @@ pub(crate) fn metrics(seeds: &[Measured]) -> Result<BTreeMap<String, Metric>> {
     Ok(metrics)
 }
 
-fn difference(arms: &BTreeMap<&str, Vec<Measured>>, pair: &Pair) -> Result<Option<cord_eval::PairedDifference>> {
+/// The paired difference of two arms; nothing where one lacks the metric, or they share too few problems.
+pub(crate) fn difference(arms: &ByArm, pair: &Pair) -> Result<Option<cord_eval::PairedDifference>> {
     let scores = |arm: &str| -> Vec<Scores> {
         let seeds = arms.get(arm).map_or(&[][..], Vec::as_slice);
         seeds.iter().filter_map(|seed| seed.scores.get(&pair.metric).cloned()).collect()

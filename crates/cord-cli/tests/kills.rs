@@ -25,6 +25,18 @@ fn begun(desk: &Desk) -> (usize, usize) {
     (partial.len(), partial.iter().filter(filled).count())
 }
 
+/// Every training's curve has one line for each of its steps.
+fn assert_whole_curves(desk: &Desk, recipe: &str, steps: u64) {
+    let runs = fs::read_dir(desk.path("runs").join(recipe)).unwrap().map(|entry| entry.unwrap().path());
+    let trained: Vec<_> = runs.filter(|path| path.to_string_lossy().contains("/train-")).collect();
+    assert!(!trained.is_empty());
+    for stage in trained {
+        let text = fs::read_to_string(stage.join("curve.jsonl")).unwrap();
+        let step = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].as_u64().unwrap();
+        assert_eq!(text.lines().map(step).collect::<Vec<_>>(), (1..=steps).collect::<Vec<_>>(), "{}", stage.display());
+    }
+}
+
 #[test]
 fn killed_runs_end_as_one_that_nobody_disturbed() {
     let undisturbed = Desk::with_models();
@@ -48,6 +60,7 @@ fn killed_runs_end_as_one_that_nobody_disturbed() {
         let status = child.wait().unwrap();
         if status.success() {
             assert_same(&desk.results("distil"), &expected, &format!("run {runs}, after {kills} kills in all"));
+            assert_whole_curves(&desk, "distil", 10);
             desk = Desk::with_models();
             runs += 1;
             continue;
@@ -64,6 +77,7 @@ fn killed_runs_end_as_one_that_nobody_disturbed() {
     }
     desk.cord(&RUN).expect(0);
     assert_same(&desk.results("distil"), &expected, &format!("the last of {runs} runs, after {kills} kills in all"));
+    assert_whole_curves(&desk, "distil", 10);
 }
 
 #[cfg(unix)]
@@ -98,6 +112,7 @@ fn an_interrupted_run_stops_at_a_step_and_goes_on_from_there() {
 
     desk.cord(&long).expect(0);
     assert_same(&desk.results("scratch"), &undisturbed.results("scratch"), "an interrupted run");
+    assert_whole_curves(&desk, "scratch", 300);
 }
 
 #[cfg(unix)]

@@ -179,6 +179,39 @@ fn what_is_not_there_is_said() {
 }
 
 #[test]
+fn a_table_is_printed_in_every_form_and_two_are_compared() {
+    let desk = with_run();
+    let printed = |format: &str| desk.cord(&["table", DISTIL, "--format", format]).expect(0).stdout;
+    for (format, file) in [("markdown", "table.md"), ("csv", "table.csv"), ("json", "table.json")] {
+        assert_eq!(printed(format), fs::read_to_string(desk.path("runs/distil").join(file)).unwrap(), "{format}");
+    }
+    let latex = printed("latex");
+    assert!(latex.contains("\\begin{tabular}{l") && latex.contains("\ncuration & "), "{latex}");
+    assert!(printed("html").contains("<th scope=\"row\">curation</th>"));
+
+    let against = ["table", DISTIL, "--against", "recipes/other.toml"];
+    let recipe = fs::read_to_string(desk.path(DISTIL)).unwrap();
+    let missing = desk.cord(&against).expect(1).stderr;
+    assert!(missing.contains("can't read the recipe `recipes/other.toml`"), "{missing}");
+    desk.write("recipes/other.toml", &recipe);
+    let same = desk.cord(&against).expect(1).stderr;
+    assert!(same.contains("expected two recipes of different names, got `distil` twice"), "{same}");
+    let other = recipe.replace("name = \"distil\"", "name = \"other\"").replace("width = 2, select = 2", "width = 1");
+    desk.write("recipes/other.toml", &other);
+    let unfinished = desk.cord(&against).expect(1).stderr;
+    assert!(unfinished.contains("expected finished stages"), "{unfinished}");
+    desk.cord(&["run", "recipes/other.toml"]).expect(0);
+    let compared = desk.cord(&against).expect(0).stdout;
+    for part in ["distil and other", "cord (distil)", "cord (other)", "(paired difference "] {
+        assert!(compared.contains(part), "no `{part}` in:\n{compared}");
+    }
+    // The teacher's samples are the same in both: nothing is decided where nothing differs.
+    let same =
+        compared.lines().find(|line| line.starts_with("tiny/test pass@1: teacher (distil) > teacher (other)")).unwrap();
+    assert!(same.contains("not decided at this n"), "{same}");
+}
+
+#[test]
 fn other_trainers_are_given_the_tokens_that_the_student_would_learn() {
     let desk = Desk::with_models();
     desk.cord(&["run", DISTIL, "--set", "arms.cord.eval.limit=1"]).expect(0);

@@ -4,15 +4,7 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::drawing::DrawingAreaErrorKind;
 use plotters::prelude::*;
 
-/// Okabe and Ito's colours, which people with any kind of colour vision tell apart. More than six things use them again.
-const COLOURS: [RGBColor; 6] = [
-    RGBColor(0, 114, 178),
-    RGBColor(230, 159, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(213, 94, 0),
-    RGBColor(86, 180, 233),
-];
+use crate::palette::PALETTE;
 
 /// What came of drawing.
 pub(crate) type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
@@ -32,7 +24,8 @@ pub struct FigureError {
 
 /// The colour of the thing at a place.
 pub(crate) fn colour(place: usize) -> RGBColor {
-    COLOURS[place % COLOURS.len()]
+    let (red, green, blue) = PALETTE[place % PALETTE.len()];
+    RGBColor(red, green, blue)
 }
 
 /// The SVG that `draw` writes.

@@ -39,7 +39,7 @@ pub(crate) fn grid(table: &Draft) -> Grid {
     Grid { headings, rows: rows.collect() }
 }
 
-fn cell(metric: &Metric, format: Format) -> String {
+pub(crate) fn cell(metric: &Metric, format: Format) -> String {
     match metric {
         Metric::Estimate(estimate) => interval(estimate, format),
         Metric::Count { value } if format == Format::Count => with_separators(*value),
@@ -52,7 +52,7 @@ fn interval(estimate: &Estimate, format: Format) -> String {
     format!("{} [{}, {}]", number(value, format), number(low, format), number(high, format))
 }
 
-fn number(value: f64, format: Format) -> String {
+pub(crate) fn number(value: f64, format: Format) -> String {
     let text = match format {
         Format::Percent => format!("{:.1}", value * 100.0),
         Format::Decimal => format!("{value:.3}"),
@@ -105,7 +105,7 @@ fn problem_counts(table: &Draft) -> String {
     counts.collect::<Vec<_>>().join(", ")
 }
 
-fn order_line(table: &Draft, order: &OrderVerdict) -> String {
+pub(crate) fn order_line(table: &Draft, order: &OrderVerdict) -> String {
     let column = table.columns.iter().find(|column| column.key == order.metric);
     let label = column.map_or(order.metric.as_str(), |column| column.label.as_str());
     let format = column.map_or(Format::Decimal, |column| column.format);

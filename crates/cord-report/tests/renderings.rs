@@ -1,4 +1,4 @@
-//! One table, four renderings, and the faults that keep a draft from being one.
+//! One table, six renderings, and the faults that keep a draft from being one.
 
 use std::collections::BTreeMap;
 
@@ -95,6 +95,55 @@ fn terminal() {
         recipe: mini-cord 2cd86560b2a6
         commit: f5768a3; machine: 2 cores
         "#);
+}
+
+#[test]
+fn latex() {
+    insta::assert_snapshot!(draft().finish().unwrap().latex(), @r#"
+        % \usepackage{booktabs}
+        \begin{table}[t]
+        \centering
+        \caption{Trajectories | mini}
+        \begin{tabular}{lrrrrrr}
+        \toprule
+        arm & accuracy \% & paper & perplexity & paper & tokens & seconds \\
+        \midrule
+        cord & 93.1 {\scriptsize [91.0, 94.8]} & 93.1 & 0.774 {\scriptsize [0.760, 0.790]} & 0.774 & 1,234,567 & 81.2 \\
+        curation & 84.8 {\scriptsize [82.0, 87.3]} & 84.8 & -- & 0.652 & 0 & -- \\
+        best, "single" & 86.0 {\scriptsize [83.0, 88.0]} & -- & -- & -- & -- & -- \\
+        \bottomrule
+        \end{tabular}
+        \end{table}
+        % accuracy %: cord > curation: holds (paired difference 8.3 [6.0, 10.5], p < 0.001)
+        % accuracy %: curation > best, "single": not decided at this n (by their intervals)
+        % perplexity: cord > curation: not measured
+        % seeds: 1, 2, 3
+        % paper: table-2, quality of the generated reasoning on LIMO v1
+        % intervals: 95 %, clustered by problem; n: accuracy % 200, perplexity 200
+        % recipe: mini-cord 2cd86560b2a6
+        % commit: f5768a3; machine: 2 cores
+        "#);
+}
+
+#[test]
+fn a_name_is_no_command_of_a_page_or_a_paper() {
+    let mut draft = draft();
+    draft.title = "a_b & <script>alert(1)</script> \\input{x} 100 % $y$ #1 ~^\n[t]".into();
+    draft.rows[0].arm = "[x] \"<b>\"".into();
+    draft.orders.clear();
+    let table = draft.finish().unwrap();
+    let latex = table.latex();
+    let caption = latex.lines().find(|line| line.starts_with("\\caption")).unwrap();
+    assert_eq!(
+        caption,
+        "\\caption{a\\_b \\& \\textless{}script\\textgreater{}alert(1)\\textless{}/script\\textgreater{} \\textbackslash{}input\\{x\\} \
+         100 \\% \\$y\\$ \\#1 \\textasciitilde{}\\textasciicircum{} {[}t]}"
+    );
+    assert!(latex.contains("\n{[}x] \"\\textless{}b\\textgreater{}\" & "), "{latex}");
+    let html = table.html();
+    assert!(!html.contains("<script") && !html.contains("<b>"), "{html}");
+    assert!(html.contains("<caption>a_b &amp; &lt;script&gt;alert(1)&lt;/script&gt;"), "{html}");
+    assert!(html.contains("<th scope=\"row\">[x] &quot;&lt;b&gt;&quot;</th><td>93.1 [91.0, 94.8]</td>"), "{html}");
 }
 
 #[test]

@@ -129,6 +129,10 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
+    pub(crate) fn new(table: &'static str, batch: RecordBatch) -> Self {
+        Self { table, columns: batch.into() }
+    }
+
     /// Reads a Parquet file and hands each of its batches to `read`, in order.
     pub(crate) fn of_parquet<T>(
         table: &'static str,
@@ -140,7 +144,7 @@ impl Rows {
         let mut rows = Vec::new();
         for batch in reader.map_err(|source| StoreError::Parquet { table, source })? {
             let batch = batch.map_err(|source| StoreError::Arrow { table, source })?;
-            rows.extend(read(&Self { table, columns: batch.into() })?);
+            rows.extend(read(&Self::new(table, batch))?);
         }
         Ok(rows)
     }

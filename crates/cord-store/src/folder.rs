@@ -8,7 +8,7 @@ use cord_core::Digest;
 use serde::de::DeserializeOwned;
 
 use crate::manifest::MANIFEST;
-use crate::{Costs, Manifest, StoreError};
+use crate::{Costs, CurvePoint, Manifest, StoreError, read_curve};
 
 /// Seconds by what they were spent on.
 pub type Timings = BTreeMap<String, f64>;
@@ -16,6 +16,7 @@ pub type Timings = BTreeMap<String, f64>;
 pub(crate) const JOURNAL: &str = "journal.jsonl";
 pub(crate) const TIMINGS: &str = "timings.json";
 pub(crate) const COSTS: &str = "costs.json";
+pub(crate) const CURVE: &str = "curve.jsonl";
 
 /// A finished stage. Its manifest was read and the sizes of its files agree with it.
 #[derive(Clone, Debug)]
@@ -80,6 +81,11 @@ impl StageFolder {
     /// The seconds that it took; empty where none were written.
     pub fn timings(&self) -> Result<Timings, StoreError> {
         read_timings(&self.path)
+    }
+
+    /// What its training saw of itself, step by step; empty where nothing was trained.
+    pub fn curve(&self) -> Result<Vec<CurvePoint>, StoreError> {
+        read_curve(&self.path.join(CURVE))
     }
 
     /// What it cost; `None` where no costs were written.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::StoreError;
 use crate::columns::{Columns, Rows, finite, sorted};
 
-const TABLE: &str = "candidates";
+pub(crate) const TABLE: &str = "candidates";
 
 /// A candidate and the problem that it belongs to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,38 +47,41 @@ pub fn candidates_to_parquet(rows: &[LedgerRow]) -> Result<Vec<u8>, StoreError> 
 
 /// Reads a ledger, in the file's order.
 pub fn candidates_from_parquet(bytes: Vec<u8>) -> Result<Vec<LedgerRow>, StoreError> {
-    Rows::of_parquet(TABLE, bytes, |rows| {
-        let mut id = rows.small("id")?.into_iter();
-        let mut parent = rows.optional_small("parent")?.into_iter();
-        let mut depth = rows.small("depth")?.into_iter();
-        let mut teacher = rows.text("teacher")?.into_iter();
-        let mut sample = rows.small("sample")?.into_iter();
-        let mut kind = rows.words("kind")?.into_iter();
-        let mut text = rows.text("text")?.into_iter();
-        let mut finish = rows.finish()?.into_iter();
-        let mut terminal = rows.flag("terminal")?.into_iter();
-        let mut score = rows.optional_float("score")?.into_iter();
-        let mut rank = rows.optional_small("rank")?.into_iter();
-        let mut fate = rows.words("fate")?.into_iter();
-        let mut usage = rows.usage()?.into_iter();
-        let mut read = |problem| {
-            let candidate = Candidate {
-                id: id.next()?,
-                parent: parent.next()?,
-                depth: depth.next()?,
-                teacher: teacher.next()?,
-                sample: sample.next()?,
-                kind: kind.next()?,
-                text: text.next()?,
-                finish: finish.next()?,
-                terminal: terminal.next()?,
-                score: score.next()?,
-                rank: rank.next()?,
-                fate: fate.next()?,
-                usage: usage.next()?,
-            };
-            Some(LedgerRow { problem, candidate })
+    Rows::of_parquet(TABLE, bytes, read_rows)
+}
+
+/// Reads the rows of a batch.
+pub(crate) fn read_rows(rows: &Rows) -> Result<Vec<LedgerRow>, StoreError> {
+    let mut id = rows.small("id")?.into_iter();
+    let mut parent = rows.optional_small("parent")?.into_iter();
+    let mut depth = rows.small("depth")?.into_iter();
+    let mut teacher = rows.text("teacher")?.into_iter();
+    let mut sample = rows.small("sample")?.into_iter();
+    let mut kind = rows.words("kind")?.into_iter();
+    let mut text = rows.text("text")?.into_iter();
+    let mut finish = rows.finish()?.into_iter();
+    let mut terminal = rows.flag("terminal")?.into_iter();
+    let mut score = rows.optional_float("score")?.into_iter();
+    let mut rank = rows.optional_small("rank")?.into_iter();
+    let mut fate = rows.words("fate")?.into_iter();
+    let mut usage = rows.usage()?.into_iter();
+    let mut read = |problem| {
+        let candidate = Candidate {
+            id: id.next()?,
+            parent: parent.next()?,
+            depth: depth.next()?,
+            teacher: teacher.next()?,
+            sample: sample.next()?,
+            kind: kind.next()?,
+            text: text.next()?,
+            finish: finish.next()?,
+            terminal: terminal.next()?,
+            score: score.next()?,
+            rank: rank.next()?,
+            fate: fate.next()?,
+            usage: usage.next()?,
         };
-        Ok(rows.text("problem")?.into_iter().map_while(&mut read).collect())
-    })
+        Some(LedgerRow { problem, candidate })
+    };
+    Ok(rows.text("problem")?.into_iter().map_while(&mut read).collect())
 }

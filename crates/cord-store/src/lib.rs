@@ -8,7 +8,8 @@
 //!   <stage>-<short key>/            a finished stage
 //!     manifest.json                 what made it, and every file with its size and digest
 //!     journal.jsonl                 the model replies that it was made from, unless it shares them
-//!     timings.json, costs.json      seconds; the only files that may differ between two equal runs
+//!     timings.json, costs.json      seconds; with the curve the only files that may differ between two equal runs
+//!     curve.jsonl                   a training's loss, learning rate and speed, a line for each step
 //!     …                             the stage's own files
 //!   replies.jsonl                   the model replies of stages that share them
 //!   .partial-<stage>-<short key>/   a stage that was begun and not finished
@@ -32,8 +33,10 @@
 //!
 //! This crate reads no clock and knows no recipe: stage names, keys and settings are given to it.
 
+mod by_problem;
 mod columns;
 mod costs;
+mod curve;
 mod dataset;
 mod download;
 mod durable;
@@ -52,7 +55,9 @@ mod store;
 mod trajectories;
 mod writer;
 
+pub use by_problem::ByProblem;
 pub use costs::{Costs, ModelCosts, ProblemCosts};
+pub use curve::{CurvePoint, CurveWriter, read_curve};
 pub use dataset::{DatasetColumn, dataset_to_parquet, write_file};
 pub use download::download;
 pub use error::StoreError;

@@ -48,8 +48,8 @@ pub struct Manifest {
     pub inputs: Vec<Digest>,
     /// What the stage adds: counts, failed problems, losses.
     pub summary: serde_json::Value,
-    /// Its files by path, `/` between folders. The journal and the timings are not among them: the journal's
-    /// lines stand in the order of arrival, and seconds differ from run to run.
+    /// Its files by path, `/` between folders. The journal, the timings, the costs and the curve are not among
+    /// them: the journal's lines stand in the order of arrival, and seconds differ from run to run.
     pub files: BTreeMap<String, FileEntry>,
     /// The program that made it.
     pub program: Program,

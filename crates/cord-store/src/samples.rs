@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::StoreError;
 use crate::columns::{Columns, Rows, finite, sorted};
 
-const TABLE: &str = "samples";
+pub(crate) const TABLE: &str = "samples";
 
 /// One answer to one problem.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,37 +66,40 @@ pub fn samples_to_parquet(rows: &[SampleRow]) -> Result<Vec<u8>, StoreError> {
 
 /// Reads samples, in the file's order.
 pub fn samples_from_parquet(bytes: Vec<u8>) -> Result<Vec<SampleRow>, StoreError> {
-    Rows::of_parquet(TABLE, bytes, |rows| {
-        let mut sample = rows.small("sample")?.into_iter();
-        let mut response = rows.text("response")?.into_iter();
-        let mut finish = rows.finish()?.into_iter();
-        let mut verdict = rows.text("verdict")?.into_iter();
-        let mut reason = rows.optional_text("reason")?.into_iter();
-        let mut extracted = rows.optional_text("extracted")?.into_iter();
-        let mut correct = rows.flag("correct")?.into_iter();
-        let marks = if rows.has("marks") { rows.optional_text("marks")? } else { Vec::new() };
-        let mut marks = marks.into_iter().map(|text| text.map_or(Ok(BTreeMap::new()), |text| marks_of(&text)));
-        let mut usage = rows.usage()?.into_iter();
-        let mut read = |problem| {
-            let marks = match marks.next().unwrap_or(Ok(BTreeMap::new())) {
-                Ok(marks) => marks,
-                Err(error) => return Some(Err(error)),
-            };
-            Some(Ok(SampleRow {
-                problem,
-                sample: sample.next()?,
-                response: response.next()?,
-                finish: finish.next()?,
-                verdict: verdict.next()?,
-                reason: reason.next()?,
-                extracted: extracted.next()?,
-                correct: correct.next()?,
-                marks,
-                usage: usage.next()?,
-            }))
+    Rows::of_parquet(TABLE, bytes, read_rows)
+}
+
+/// Reads the rows of a batch.
+pub(crate) fn read_rows(rows: &Rows) -> Result<Vec<SampleRow>, StoreError> {
+    let mut sample = rows.small("sample")?.into_iter();
+    let mut response = rows.text("response")?.into_iter();
+    let mut finish = rows.finish()?.into_iter();
+    let mut verdict = rows.text("verdict")?.into_iter();
+    let mut reason = rows.optional_text("reason")?.into_iter();
+    let mut extracted = rows.optional_text("extracted")?.into_iter();
+    let mut correct = rows.flag("correct")?.into_iter();
+    let marks = if rows.has("marks") { rows.optional_text("marks")? } else { Vec::new() };
+    let mut marks = marks.into_iter().map(|text| text.map_or(Ok(BTreeMap::new()), |text| marks_of(&text)));
+    let mut usage = rows.usage()?.into_iter();
+    let mut read = |problem| {
+        let marks = match marks.next().unwrap_or(Ok(BTreeMap::new())) {
+            Ok(marks) => marks,
+            Err(error) => return Some(Err(error)),
         };
-        rows.text("problem")?.into_iter().map_while(&mut read).collect()
-    })
+        Some(Ok(SampleRow {
+            problem,
+            sample: sample.next()?,
+            response: response.next()?,
+            finish: finish.next()?,
+            verdict: verdict.next()?,
+            reason: reason.next()?,
+            extracted: extracted.next()?,
+            correct: correct.next()?,
+            marks,
+            usage: usage.next()?,
+        }))
+    };
+    rows.text("problem")?.into_iter().map_while(&mut read).collect()
 }
 
 fn marks_of(text: &str) -> Result<BTreeMap<String, f64>, StoreError> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use cord_core::Digest;
 use serde_json::Value;
 
+use crate::writer::remove_work;
 use crate::{Journal, Program, StageFolder, StageWriter, StoreError, durable};
 
 /// The journal that stages share, beside their folders.
@@ -65,6 +66,9 @@ impl Store {
         if folder.key() != key {
             return Err(StoreError::Key { path, expected: key, given: folder.key() });
         }
+        // Left by a kill between the stage's last rename and its removal. It is in nobody's way: where it can't be removed,
+        // as on a disk that is only read, it stays.
+        let _ = remove_work(&path);
         Ok(Some(folder))
     }
 

@@ -10,7 +10,7 @@ use cord_core::{Step, Trajectory};
 use crate::StoreError;
 use crate::columns::{Columns, Rows, finite, sorted};
 
-const TABLE: &str = "trajectories";
+pub(crate) const TABLE: &str = "trajectories";
 
 /// Writes trajectories, sorted by problem and index.
 ///
@@ -50,29 +50,32 @@ pub fn trajectories_to_parquet(rows: &[Trajectory]) -> Result<Vec<u8>, StoreErro
 
 /// Reads trajectories, in the file's order.
 pub fn trajectories_from_parquet(bytes: Vec<u8>) -> Result<Vec<Trajectory>, StoreError> {
-    Rows::of_parquet(TABLE, bytes, |rows| {
-        let mut index = rows.small("index")?.into_iter();
-        let mut response = rows.text("response")?.into_iter();
-        let mut end = rows.words("end")?.into_iter();
-        let mut score = rows.optional_float("score")?.into_iter();
-        let mut usage = rows.usage()?.into_iter();
-        let mut lists = rows.lists("steps")?.into_iter();
-        let mut read = |problem: String| {
-            Some(Ok(Trajectory {
-                problem,
-                index: index.next()?,
-                steps: match steps(&lists.next()?) {
-                    Ok(steps) => steps,
-                    Err(error) => return Some(Err(error)),
-                },
-                response: response.next()?,
-                end: end.next()?,
-                score: score.next()?,
-                usage: usage.next()?,
-            }))
-        };
-        rows.text("problem")?.into_iter().map_while(&mut read).collect()
-    })
+    Rows::of_parquet(TABLE, bytes, read_rows)
+}
+
+/// Reads the rows of a batch.
+pub(crate) fn read_rows(rows: &Rows) -> Result<Vec<Trajectory>, StoreError> {
+    let mut index = rows.small("index")?.into_iter();
+    let mut response = rows.text("response")?.into_iter();
+    let mut end = rows.words("end")?.into_iter();
+    let mut score = rows.optional_float("score")?.into_iter();
+    let mut usage = rows.usage()?.into_iter();
+    let mut lists = rows.lists("steps")?.into_iter();
+    let mut read = |problem: String| {
+        Some(Ok(Trajectory {
+            problem,
+            index: index.next()?,
+            steps: match steps(&lists.next()?) {
+                Ok(steps) => steps,
+                Err(error) => return Some(Err(error)),
+            },
+            response: response.next()?,
+            end: end.next()?,
+            score: score.next()?,
+            usage: usage.next()?,
+        }))
+    };
+    rows.text("problem")?.into_iter().map_while(&mut read).collect()
 }
 
 fn steps(rows: &Rows) -> Result<Vec<Step>, StoreError> {

@@ -8,7 +8,7 @@ use cord_core::Digest;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::folder::{COSTS, JOURNAL, TIMINGS, read_costs, read_timings};
+use crate::folder::{COSTS, CURVE, JOURNAL, TIMINGS, read_costs, read_timings};
 use crate::manifest::MANIFEST;
 use crate::store::name;
 use crate::{Costs, FileEntry, MANIFEST_FORMAT, Manifest, Program, StageFolder, StoreError, Timings, durable};
@@ -70,6 +70,11 @@ impl StageWriter {
     /// Where the replies of the stage's models are journaled. Open it with [`crate::Journal::open`].
     pub fn journal_path(&self) -> PathBuf {
         self.partial.join(JOURNAL)
+    }
+
+    /// Where a training notes its steps, with a [`crate::CurveWriter`]. Like the timings it is in no digest.
+    pub fn curve_path(&self) -> PathBuf {
+        self.partial.join(CURVE)
     }
 
     /// A folder for working state, such as a trainer's checkpoints. It outlives a kill; it is no result, and
@@ -166,10 +171,7 @@ impl StageWriter {
             .map_err(StoreError::io(&self.finished, "name the finished folder"))?;
         durable::sync_folder(self.finished.parent().expect("a stage lies in its recipe's folder"))?;
         // Only now: a stage killed before its rename is taken up again, and then needs its working state.
-        let work = self.finished.join(WORK);
-        if work.exists() {
-            fs::remove_dir_all(&work).map_err(StoreError::io(&work, "remove the working state"))?;
-        }
+        remove_work(&self.finished)?;
         StageFolder::open(&self.finished)?
             .ok_or_else(|| StoreError::Manifest { path: self.finished.join(MANIFEST), reason: "no file".to_owned() })
     }
@@ -178,7 +180,7 @@ impl StageWriter {
         for part in file.split('/') {
             name("a file's name", part)?;
         }
-        if [MANIFEST, JOURNAL, TIMINGS, COSTS, WORK].contains(&file.split('/').next().unwrap_or_default()) {
+        if [MANIFEST, JOURNAL, TIMINGS, COSTS, CURVE, WORK].contains(&file.split('/').next().unwrap_or_default()) {
             return Err(StoreError::Name {
                 what: "a name that the store does not use itself,",
                 given: file.to_owned(),
@@ -200,11 +202,21 @@ impl StageWriter {
                 } else {
                     fs::remove_dir_all(&path).map_err(StoreError::io(&path, "remove the leftover folder"))?;
                 }
-            } else if !self.files.contains_key(&name) && ![JOURNAL, TIMINGS, COSTS].contains(&name.as_str()) {
+            } else if !self.files.contains_key(&name) && ![JOURNAL, TIMINGS, COSTS, CURVE].contains(&name.as_str()) {
                 fs::remove_file(&path).map_err(StoreError::io(&path, "remove the leftover file"))?;
             }
         }
         Ok(())
+    }
+}
+
+/// Removes the working state of a finished stage, where there is any.
+pub(crate) fn remove_work(finished: &Path) -> Result<(), StoreError> {
+    let work = finished.join(WORK);
+    match fs::remove_dir_all(&work) {
+        // None, or another process has just removed it.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(StoreError::io(&work, "remove the working state")),
     }
 }
 

@@ -118,6 +118,19 @@ fn a_dropped_writer_is_taken_up_again() {
 }
 
 #[test]
+fn working_state_that_a_kill_left_in_a_finished_stage_goes() {
+    let bench = Bench::new();
+    let mut writer = bench.begin(key()).unwrap();
+    writer.write_bytes("result.bin", b"done").unwrap();
+    let stage = writer.finish(json!(null)).unwrap();
+    let work = stage.path().join("work");
+    fs::create_dir(&work).unwrap();
+    fs::write(work.join("checkpoint"), b"7").unwrap();
+    let found = bench.store.find(stage.manifest().stage.as_str(), key()).unwrap().unwrap();
+    assert_eq!(names(found.path()), ["manifest.json", "result.bin"]);
+}
+
+#[test]
 fn what_another_library_wrote_is_adopted_file_by_file() {
     let bench = Bench::new();
     let mut writer = bench.begin(key()).unwrap();

@@ -108,7 +108,8 @@ impl Desk {
         gather(&root, &root, &mut found);
         found.retain(|path, _| {
             let name = path.rsplit('/').next().unwrap_or_default();
-            let timed = ["timings.json", "costs.json", "table.json", "table.md", "table.csv"].contains(&name);
+            let timed =
+                ["timings.json", "costs.json", "curve.jsonl", "table.json", "table.md", "table.csv"].contains(&name);
             !timed && name != "journal.jsonl" && !name.starts_with(".lock-")
         });
         found
