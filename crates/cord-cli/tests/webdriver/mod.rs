@@ -69,7 +69,8 @@ impl Browser {
         let mut browser =
             Self { driver, session: format!("http://127.0.0.1:{port}/session"), agent, _profile: profile };
         let begun = browser.post("", &json!({"capabilities": {"alwaysMatch": wanted}}));
-        browser.session += &format!("/{}", begun["sessionId"].as_str().expect("a session has a name"));
+        let name = begun["sessionId"].as_str().expect("a session has a name");
+        browser.session = format!("{}/{name}", browser.session);
         Some(browser)
     }
 
