@@ -151,17 +151,8 @@ fn manifest_digest(path: &Path, data: &Path) -> Result<Digest> {
 
 /// Is all there that the data set's name depends on? A plan can do without: its stages get their keys when it comes.
 pub(crate) fn is_here(source: &DataSource, data: &Path) -> Result<bool> {
-    let path = match source {
-        DataSource::Path(path) | DataSource::Rows(RowFile { path, .. }) => return Ok(path.exists()),
-        DataSource::Dataset(_) => source.path(),
-        DataSource::Benchmark(_) => {
-            let benchmark = benchmark(source)?.expect("a benchmark has a definition");
-            match benchmark_data(&source.path(), &benchmark.dataset) {
-                Data::Manifest(path) => path,
-                Data::Problems(path) => return Ok(path.exists()),
-            }
-        }
-    };
+    // A file that is named by its path must be there: reading it says so.
+    let Some(path) = manifest_of(source)? else { return Ok(true) };
     Ok(manifest(&path)?.unnamed().iter().all(|file| data.join(&file.path).exists()))
 }
 
@@ -170,17 +161,7 @@ pub(crate) fn count(source: &DataSource, limit: Option<u32>, data: &Path) -> Res
     if let Ok(found) = problems(source, limit, data) {
         return Ok(Some(found.len() as u64));
     }
-    let path = match source {
-        DataSource::Path(_) | DataSource::Rows(_) => return Ok(None),
-        DataSource::Dataset(_) => source.path(),
-        DataSource::Benchmark(_) => {
-            let benchmark = benchmark(source)?.expect("a benchmark has a definition");
-            match benchmark_data(&source.path(), &benchmark.dataset) {
-                Data::Manifest(path) => path,
-                Data::Problems(_) => return Ok(None),
-            }
-        }
-    };
+    let Some(path) = manifest_of(source)? else { return Ok(None) };
     let limit = limit.map_or(u64::MAX, u64::from);
     Ok(manifest(&path)?.count.map(|count| count.min(limit)))
 }
@@ -197,7 +178,7 @@ pub(crate) fn row_count(source: &DataSource, limit: Option<u32>, data: &Path) ->
             }
         }
         DataSource::Path(_) | DataSource::Rows(_) | DataSource::Benchmark(_) => {
-            Some(rows(source, limit, "", data)?.len() as u64)
+            Some(rows(source, limit, "{question}", data)?.len() as u64)
         }
     };
     let limit = limit.map(u64::from);
