@@ -12,10 +12,10 @@ const ROWS: &str =
 
 /// Rows of many bytes, so that a connection can break inside of them.
 fn many() -> Vec<u8> {
-    (0..4000)
-        .map(|n| format!("{{\"q\": \"What is {n} and 1?\", \"a\": \"#### {}\"}}\n", n + 1))
-        .collect::<String>()
-        .into()
+    let row = |n: u32| format!("{{\"q\": \"What is {n} and 1?\", \"a\": \"#### {}\"}}", n + 1);
+    let mut rows: Vec<String> = (0..4000).map(row).collect();
+    rows.push(String::new());
+    rows.join("\n").into_bytes()
 }
 
 /// A hub with a small file and one that lies elsewhere, and a folder whose manifests name them.

@@ -49,7 +49,7 @@ device = "gpu"
        |                     ^^^^^^^
       hint: defined are `left`
 
-    recipes/faults.toml:9:1: expected one of the keys `adaptive`, `budget`, `deadline`, `draws`, `keep`, `measure`, `prompt`, `scorer`, `search`, `segmenter`, `teachers` in `generate`, got `serch`
+    recipes/faults.toml:9:1: expected one of the keys `adaptive`, `budget`, `closing`, `deadline`, `draws`, `keep`, `measure`, `prompt`, `scorer`, `search`, `segmenter`, `teachers` in `generate`, got `serch`
        |
      9 | serch = 1
        | ^^^^^

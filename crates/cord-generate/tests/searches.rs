@@ -267,7 +267,8 @@ fn instructed(endless: bool) -> Scripted {
         }
         let from = prefix.matches("### Step").count() + 1;
         let to = if endless { from + 500 } else { 2 };
-        (from..=to).map(|n| format!("### Step {n}. s\n")).collect()
+        let steps: Vec<String> = (from..=to).map(|n| format!("### Step {n}. s\n")).collect();
+        steps.concat()
     })
 }
 

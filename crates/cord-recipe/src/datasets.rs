@@ -71,7 +71,7 @@ impl std::fmt::Display for ColumnMap {
 }
 
 impl ColumnMap {
-    fn read(fields: Fields<'_>) -> Option<Self> {
+    fn read(fields: Fields<'_>) -> Self {
         let usual = Self::default();
         let map = Self {
             id: fields.optional("id", Field::name),
@@ -84,7 +84,7 @@ impl ColumnMap {
             context: fields.optional("context", Field::name),
         };
         fields.close();
-        Some(map)
+        map
     }
 }
 
@@ -202,7 +202,7 @@ pub struct ProblemSettings {
 impl ProblemSettings {
     pub(crate) fn read(fields: Fields<'_>) -> Option<Self> {
         let source = DataSource::read(&fields);
-        let columns = fields.optional("columns", |field| field.table(ColumnMap::read));
+        let columns = fields.optional("columns", |field| field.table(|fields| Some(ColumnMap::read(fields))));
         let source = match source {
             Some(DataSource::Path(path)) if columns.is_some() || !is_json_lines(&path) => {
                 Some(DataSource::Rows(RowFile { path, columns: columns.unwrap_or_default() }))

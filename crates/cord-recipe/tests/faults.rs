@@ -269,7 +269,7 @@ fn overrides_are_named_as_their_place() {
     insta::assert_snapshot!(report(MINI, &overrides), @r#"
     `cord.toml` has 7 faults
 
-    --set generate.serach.width=1: expected one of the keys `adaptive`, `budget`, `deadline`, `draws`, `keep`, `measure`, `prompt`, `scorer`, `search`, `segmenter`, `teachers` in `generate`, got `serach`
+    --set generate.serach.width=1: expected one of the keys `adaptive`, `budget`, `closing`, `deadline`, `draws`, `keep`, `measure`, `prompt`, `scorer`, `search`, `segmenter`, `teachers` in `generate`, got `serach`
       hint: did you mean `search`?
 
     --set train.learning-rate=fast: expected a number above 0 as `train.learning-rate`, got the text `"fast"`

@@ -237,7 +237,7 @@ mod tests {
         }
         insta::assert_snapshot!(
             paper.table("table-1").unwrap_err(),
-            @"expected a table or figure of the paper, one of `table-2`, `table-3`, `table-4`, `table-5`, `table-6`, `table-7`, `table-9`, `table-12`, `table-15`, `figure-2`, `figure-5`, got `table-1`"
+            @"expected a table or figure of the paper, one of `table-2`, `table-3`, `table-4`, `table-5`, `table-6`, `table-7`, `table-9`, `table-12`, `table-15`, `figure-2`, `figure-3`, `figure-5`, got `table-1`"
         );
     }
 }

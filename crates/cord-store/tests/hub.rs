@@ -89,7 +89,7 @@ fn a_transfer_that_breaks_goes_on_where_it_broke() {
     let mut seen = Vec::new();
     let folder = hub(&server, cache.path())
         .fetch(HubServer::NAME, HubServer::COMMIT, HubFiles::Model, &mut |file, there, of| {
-            seen.push((file.to_owned(), there, of))
+            seen.push((file.to_owned(), there, of));
         })
         .unwrap();
     let world = server.world();
