@@ -277,7 +277,7 @@ fn contents(manifest: &Manifest, files: &[&DataFile], data: &Path) -> Result<Vec
         return Ok(found);
     }
     bail!(
-        "the data set `{}`: {}; or name the folder that has it as `{DATA}` or as `run.data`",
+        "the data set `{}`: {}; or name the folder that has it as `{DATA}`, as `run.data` or with `--data`",
         manifest.name,
         faults.join("; ")
     )
@@ -388,28 +388,28 @@ pub(crate) fn manifest_problems(path: &Path, data: &Path) -> Result<Vec<Problem>
 /// The rows of a data set to learn from, in its order. Problems with worked solutions are asked by `prompt`.
 pub(crate) fn rows(source: &DataSource, limit: Option<u32>, prompt: &str, data: &Path) -> Result<Vec<TrainingRow>> {
     let path = source.path();
-    let most = limit;
-    let limit = limit.map_or(usize::MAX, |limit| limit as usize);
+    let count = limit.map_or(usize::MAX, |limit| limit as usize);
     let rows: Vec<TrainingRow> = match source {
         DataSource::Path(_) | DataSource::Rows(_) | DataSource::Benchmark(_) => {
             let rows: Vec<cord_store::TrainingRow> = read_jsonl(&std::fs::read(&path)?, &path)?;
             rows.into_iter()
-                .take(limit)
+                .take(count)
                 .map(|row| TrainingRow { id: row.id, text: RowText::Conversation(row.messages) })
                 .collect()
         }
-        DataSource::Dataset(name) if manifest(&path)?.generator.is_none() => {
-            let prompt = PromptTemplate::new(prompt.to_owned())?;
-            let row = |problem: &Problem| solved(problem, &prompt).with_context(|| format!("the data set `{name}`"));
-            problems(source, most, data)?.iter().map(row).collect::<Result<_>>()?
-        }
-        DataSource::Dataset(_) => {
+        DataSource::Dataset(name) => {
             let manifest = manifest(&path)?;
+            if manifest.generator.is_none() {
+                let prompt = PromptTemplate::new(prompt.to_owned())?;
+                let row =
+                    |problem: &Problem| solved(problem, &prompt).with_context(|| format!("the data set `{name}`"));
+                return problems(source, limit, data)?.iter().map(row).collect();
+            }
             let table =
                 manifest.corpus.ok_or_else(|| anyhow!("`{}`: expected a table `[corpus]`, got none", manifest.name))?;
             let mut spec: cord_mini::CorpusSpec =
                 table.try_into().with_context(|| format!("`{}`: `[corpus]`", path.display()))?;
-            spec.count = spec.count.min(limit);
+            spec.count = spec.count.min(count);
             let rows = cord_mini::corpus(&spec).with_context(|| format!("`{}`", path.display()))?;
             let row = |row: &cord_mini::CorpusRow| {
                 let (prompt, completion) = row.example();

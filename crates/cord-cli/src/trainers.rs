@@ -50,9 +50,6 @@ pub(crate) fn write(folder: &Path, arm: &Arm, set: &TrainingSet, seed: u64, trai
         format!("expected an arm that trains, whose settings a trainer takes over; `{}` does not", arm.name)
     })?;
     let model = arm.models.get(&settings.student).context("a recipe's student is one of its models")?;
-    if let ModelSource::Scratch(_) = &model.source {
-        bail!("expected a student with a tokenizer, got `{}`, which is made from scratch", settings.student);
-    }
     let renderer = models::renderer(&model.source)?;
     let limit = settings.max_length as usize;
     let (mut ids, mut labels, mut dropped) = (Vec::new(), Vec::new(), 0);
@@ -85,11 +82,11 @@ pub(crate) fn write(folder: &Path, arm: &Arm, set: &TrainingSet, seed: u64, trai
     if dropped > 0 {
         let _ = write!(text, ", {dropped} of more than {limit} tokens left out");
     }
-    let place = place(&model.source);
+    let student = student(&model.source);
     for trainer in trainers {
         let (name, content) = match trainer {
-            Trainer::Trl => ("trl.yaml", trl(settings, &place, seed)),
-            Trainer::LlamaFactory => ("llama-factory.yaml", llama_factory(settings, &place, seed)),
+            Trainer::Trl => ("trl.yaml", trl(settings, &student, seed)),
+            Trainer::LlamaFactory => ("llama-factory.yaml", llama_factory(settings, &student, seed)),
         };
         let path = write_file(&folder.join(name), content.as_bytes())?;
         let _ = write!(text, "\nsettings in {}", path.display());
@@ -98,15 +95,17 @@ pub(crate) fn write(folder: &Path, arm: &Arm, set: &TrainingSet, seed: u64, trai
 }
 
 /// Where the student is, as transformers is told: a folder, or a repository and a commit.
-fn place(source: &ModelSource) -> (String, Option<String>) {
+fn student(source: &ModelSource) -> String {
     match source {
-        ModelSource::Hub { name, revision } => (name.clone(), Some(revision.clone())),
+        ModelSource::Hub { name, revision } => {
+            format!("model_name_or_path: {}\nmodel_revision: {}\n", quoted(name), quoted(revision))
+        }
         ModelSource::Path(path) => {
             // The trainer is started elsewhere.
             let path = std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path));
-            (path.display().to_string(), None)
+            format!("model_name_or_path: {}\n", quoted(&path.display().to_string()))
         }
-        ModelSource::Served { .. } | ModelSource::Scratch(_) => (String::new(), None),
+        ModelSource::Served { .. } | ModelSource::Scratch(_) => String::new(),
     }
 }
 
@@ -147,17 +146,13 @@ fn arguments(settings: &TrainSettings, seed: u64) -> String {
     )
 }
 
-fn trl(settings: &TrainSettings, (name, revision): &(String, Option<String>), seed: u64) -> String {
+fn trl(settings: &TrainSettings, student: &str, seed: u64) -> String {
     let mut text = format!(
         "# In this folder, on one machine of several GPUs:\n#   trl sft --config trl.yaml --accelerate_config zero3\n\
          # Then, where cord is:\n#   cord eval student --benchmarks math500\n\
          # The rows are token ids with their labels: TRL renders and masks nothing.\n\
-         model_name_or_path: {}\n",
-        quoted(name)
+         {student}"
     );
-    if let Some(revision) = revision {
-        let _ = writeln!(text, "model_revision: {}", quoted(revision));
-    }
     let _ = write!(
         text,
         "dataset_name: tokens\ndataset_train_split: train\nmax_length: {}\npacking: false\n{}",
@@ -171,19 +166,15 @@ fn trl(settings: &TrainSettings, (name, revision): &(String, Option<String>), se
     text
 }
 
-fn llama_factory(settings: &TrainSettings, (name, revision): &(String, Option<String>), seed: u64) -> String {
+fn llama_factory(settings: &TrainSettings, student: &str, seed: u64) -> String {
     let mut text = format!(
         "# In this folder, once: rows as LLaMA-Factory keeps them.\n\
          #   python -c \"from datasets import load_dataset; load_dataset('parquet', data_files={{'train': 'tokens/train.parquet'}}).save_to_disk('tokenized')\"\n\
          #   llamafactory-cli train llama-factory.yaml\n\
          # Then, where cord is:\n#   cord eval student --benchmarks math500\n\
          # For a model that one GPU can't hold, name a ZeRO-3 configuration as `deepspeed`.\n\
-         stage: sft\ndo_train: true\nmodel_name_or_path: {}\n",
-        quoted(name)
+         stage: sft\ndo_train: true\n{student}"
     );
-    if let Some(revision) = revision {
-        let _ = writeln!(text, "model_revision: {}", quoted(revision));
-    }
     let _ = write!(
         text,
         "tokenized_path: tokenized\n# Wanted, and not used: the rows are rendered already.\ntemplate: empty\ncutoff_len: {}\n{}",
