@@ -81,6 +81,7 @@ pub use preference::{
     Label, Ledgers, PairSettings, PreferenceRow, StepwiseRow, Winners, preference_pairs, stepwise_rows,
 };
 pub use prompt::PromptTemplate;
+pub use reply::closed_by_force;
 pub use reselect::{Gap, RecordedScores, Reselection, Reselections, reselect, reselect_all};
 pub use reward::{ProcessReward, RewardPrompt};
 pub use scorer::{Evidence, Judged, Scope, Score, Scorer};

@@ -1,12 +1,17 @@
 //! What a teacher's reply makes of the candidate that it was asked for.
 
-use cord_core::{Finish, Generation, TrajectoryEnd};
+use cord_core::{Finish, Generation, Trajectory, TrajectoryEnd};
 
 use crate::ledger::State;
 use crate::{Closing, Reading, Segmenter, THINK_CLOSE};
 
 /// How reasoning is closed that its writer left open; the answer is asked for behind it.
 const FORCED: &str = "\n</think>\n\nThe final answer is \\boxed{";
+
+/// Was the reasoning closed by the search, under [`Closing::Forced`]? Read from the response, which holds the words that closed it.
+pub fn closed_by_force(trajectory: &Trajectory) -> bool {
+    trajectory.response.contains(FORCED)
+}
 
 fn close(text: &str) -> String {
     format!("{}{FORCED}", text.trim_end())
@@ -28,10 +33,11 @@ pub(crate) fn step(segmenter: Segmenter, closing: Closing, lead: &str, generatio
     let (text, state) = match segmenter.read(lead, generation) {
         Reading::Step { text, closes: true } => (text, State::Closed),
         Reading::Step { text, closes: false } if room => (text, State::Open),
-        // A step that is cut off while there is room for more has run away, and nobody can finish it.
         Reading::Step { text, closes: false } | Reading::Truncated { text } if forced && !room => {
             (close(&text), State::Closed)
         }
+        // A step that is cut off has run away, and only where the search closes what it leaves is its rest the next step.
+        Reading::Truncated { text } if forced => (text, State::Open),
         Reading::Unclosed { text } if forced => (close(&text), State::Closed),
         Reading::Step { text, closes: false } | Reading::Truncated { text } => {
             (text, State::Ended(TrajectoryEnd::ReasoningTruncated))

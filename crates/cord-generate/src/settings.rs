@@ -41,7 +41,7 @@ pub enum Closing {
     #[default]
     Own,
     /// The search, where a teacher ends its turn in the middle of the block or the reasoning's budget runs out; then the answer is
-    /// asked for. For teachers that were not trained to close a block of reasoning (budget forcing: Muennighoff et al. 2025).
+    /// asked for. A step that is cut by its own budget goes on as the next one. For teachers that were not trained to close a block of reasoning (budget forcing: Muennighoff et al. 2025).
     Forced,
 }
 

@@ -9,7 +9,7 @@ use cord_core::{Candidate, Fate, LanguageModel, Outcome, Seed, StepKind, Traject
 use cord_generate::{
     BeamSettings, Budget, Choose, Closing, CurationSettings, Evidence, Finished, GenerateError, GenerateSettings,
     Generator, IntegrationPrompt, IntegrationSettings, Judged, MctsSettings, PromptTemplate, Scope, Scorer,
-    ScorerSettings, SearchResult, SearchSettings, Segmenter, SingleSettings, StopRule,
+    ScorerSettings, SearchResult, SearchSettings, Segmenter, SingleSettings, StopRule, closed_by_force,
 };
 use cord_testkit::{Call, Scripted, Turnstile, whisper};
 use futures::executor::block_on;
@@ -258,15 +258,28 @@ fn every_segmenter_runs_in_every_search() {
     }
 }
 
-/// Never closes the reasoning: it ends its turn after two steps, or goes on for ever.
-fn instructed(endless: bool) -> Scripted {
+/// How a teacher writes that never closes its reasoning.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Manner {
+    /// It ends its turn after two steps.
+    Brief,
+    /// Step after step, without an end.
+    Endless,
+    /// Without an end, and without a heading where a step could end.
+    Prose,
+}
+
+fn instructed(manner: Manner) -> Scripted {
     Scripted::new("t").writing(move |request| {
         let prefix = &request.prompt.prefix;
         if prefix.ends_with("</think>\n\nThe final answer is \\boxed{") {
             return "7}.".to_owned();
         }
+        if manner == Manner::Prose {
+            return "so ".repeat(500);
+        }
         let from = prefix.matches("### Step").count() + 1;
-        let to = if endless { from + 500 } else { 2 };
+        let to = if manner == Manner::Endless { from + 500 } else { 2 };
         let steps: Vec<String> = (from..=to).map(|n| format!("### Step {n}. s\n")).collect();
         steps.concat()
     })
@@ -274,10 +287,10 @@ fn instructed(endless: bool) -> Scripted {
 
 #[test]
 fn reasoning_that_nobody_closes_is_closed_by_force_where_the_recipe_says_so() {
-    for endless in [false, true] {
+    for manner in [Manner::Brief, Manner::Endless, Manner::Prose] {
         for search in searches() {
             let run = |closing: Closing| {
-                let teachers = TEACHERS.map(|name| teacher(name, instructed(endless)));
+                let teachers = TEACHERS.map(|name| teacher(name, instructed(manner)));
                 let scorer = world::perplexity(Scripted::new("prover").believing(|request| {
                     // What is judged is the reasoning, closed by the cue alone.
                     assert_eq!(request.prompt.prefix.matches("</think>").count(), 1, "{:?}", request.prompt.prefix);
@@ -287,13 +300,17 @@ fn reasoning_that_nobody_closes_is_closed_by_force_where_the_recipe_says_so() {
                 let settings = GenerateSettings { closing, budget, ..settings(search.clone()) };
                 solve(&Generator::new(settings, teachers.to_vec(), scorer).unwrap())
             };
-            let what = format!("{endless} {search:?}");
+            let what = format!("{manner:?} {search:?}");
             // An integration without a single complete source has nothing to merge, and says so.
             let open = run(Closing::Own);
             assert!(open.is_ok() || matches!(search, SearchSettings::Integration(_)), "{what}: {open:?}");
-            let ends = if endless { TrajectoryEnd::ReasoningTruncated } else { TrajectoryEnd::Unclosed };
+            let ends = match manner {
+                Manner::Brief => TrajectoryEnd::Unclosed,
+                Manner::Endless | Manner::Prose => TrajectoryEnd::ReasoningTruncated,
+            };
             for trajectory in open.iter().flat_map(|result| &result.trajectories) {
                 assert_eq!(trajectory.end, ends, "{what}");
+                assert!(!closed_by_force(trajectory), "{what}");
             }
             let closed = run(Closing::Forced).unwrap_or_else(|error| panic!("{what}: {error}"));
             assert!(!closed.trajectories.is_empty(), "{what}");
@@ -301,7 +318,9 @@ fn reasoning_that_nobody_closes_is_closed_by_force_where_the_recipe_says_so() {
                 let response = &trajectory.response;
                 assert_eq!(trajectory.end, TrajectoryEnd::Complete, "{what}: {response:?}");
                 assert_eq!(response.matches("</think>").count(), 1, "{what}: {response:?}");
-                assert!(response.starts_with("### Step 1. s\n"), "{what}: {response:?}");
+                assert!(closed_by_force(trajectory), "{what}");
+                let begin = if manner == Manner::Prose { "so so so" } else { "### Step 1. s\n" };
+                assert!(response.starts_with(begin), "{what}: {response:?}");
                 assert!(response.ends_with("\n</think>\n\nThe final answer is \\boxed{7}."), "{what}: {response:?}");
             }
             for one in &closed.candidates {

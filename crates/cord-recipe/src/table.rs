@@ -112,6 +112,8 @@ metrics! {
         Kept = "kept",
         /// The share of trajectories that did not end by themselves.
         Truncated = "truncated",
+        /// The share of trajectories whose reasoning was closed by `generate.closing = "forced"`; they count as ended.
+        Forced = "forced",
         /// The number of problems without a trajectory.
         Failed = "failed",
         /// Tokens drawn.
@@ -134,6 +136,16 @@ metrics! {
         Unparsed = "unparsed",
         /// Tokens drawn.
         GeneratedTokens = "generated-tokens",
+        /// The share of responses that `eval.judge` says agree with their references; what is cut off or says nothing does not.
+        Judge = "judge",
+        /// The share of responses without a verdict by `eval.judge`: they are in no other share.
+        Unscored = "unscored",
+        /// The share of problems whose most frequent answer is right; of three samples and more.
+        Majority = "majority",
+        /// The macro-averaged F1 of labels.
+        MacroF1 = "macro-f1",
+        /// The numeracy-aware F1 of spans and numbers.
+        F1 = "f1",
     }
 }
 
