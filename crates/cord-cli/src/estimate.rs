@@ -143,6 +143,10 @@ impl Counts<'_> {
                     ..Facts::default()
                 })
             }
+            StageSettings::Judge(_) => {
+                let eval = stage.input(StageKind::Eval).and_then(|key| self.plan.stage(key));
+                eval.map_or(Ok(None), |eval| self.facts(eval))?
+            }
             StageSettings::Eval(eval) => {
                 let (samples, max_tokens) = self.budget(stage, eval)?;
                 let student = self.student(stage).unwrap_or_default();

@@ -28,9 +28,9 @@ use crate::{datasets, plan, print, run};
 /// The benchmark's definition in the folder of its problems.
 pub(crate) const BENCHMARK: &str = "benchmark.json";
 /// The report in an evaluation's folder.
-const REPORT: &str = "report.json";
+pub(crate) const REPORT: &str = "report.json";
 /// The samples for people and other programs.
-const SAMPLES: &str = "samples.jsonl";
+pub(crate) const SAMPLES: &str = "samples.jsonl";
 /// The difference that a comparison is asked to see.
 const TWO_POINTS: f64 = 0.02;
 

@@ -1,13 +1,14 @@
-//! `cord judge`: judges over samples that are there already.
+//! Judges over samples that are there already: `cord judge`, and the stage of a recipe that names judges.
+
+mod command;
+mod stage;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -20,16 +21,17 @@ use cord_eval::judge::{
 };
 use cord_lm::{DeviceSpec, Engine, EngineSettings, load, open_device};
 use cord_store::{Journal, Program, Reply, Store, read_jsonl, to_jsonl};
-use futures::channel::oneshot;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::eval::SampleLine;
+use self::command::CommandVoice;
+pub(crate) use self::stage::{JUDGEMENTS, Row, stage};
+use crate::eval::{SAMPLES, SampleLine};
 use crate::progress::Progress;
 use crate::{machine, print, run};
 
-/// How long a command may take to end once its input has.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// What judges say of all responses together.
+const REPORT: &str = "judge-report.json";
 
 /// Let judges say whether responses agree with their references, or which of two models answers better.
 ///
@@ -37,6 +39,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// (`http://host:8000#name`), or a command that reads and writes JSON lines (`exec:./my-judge`). With several judges the
 /// majority of all counts. What a judge fails to say is unscored and in no share. Answers are kept in the folder of
 /// results: the same command asks only what is new.
+///
+/// A command reads one JSON object a line and writes one for each, in any order: it is told {"id": 0, "rubric": "reference/1",
+/// "kind": "reference", "question": …, "reference": …, "response": …} (for a pair, "first" and "second"), and says
+/// {"id": 0, "verdict": "correct"} or {"id": 0, "error": "why not"}. A verdict is one of the rubric's. Its standard error is free for notes.
 #[derive(Args)]
 pub(crate) struct JudgeArgs {
     /// The samples: samples.jsonl, or the folder of an evaluation
@@ -172,16 +178,20 @@ pub(crate) fn judge(args: &JudgeArgs) -> Result<Judged> {
     let panel = Panel { judges, rubric, seed: Seed::root(args.seed), concurrency: args.concurrency };
     let (first, skipped) = samples(&args.samples, args.limit)?;
     let (report, lines) = match &args.against {
-        None => judged(args, &panel, &label, &names, &first)?,
+        None => {
+            let people = labels::<Mark>(args.labels.as_deref())?;
+            let found = watched(first.len(), |observe| judged(&panel, &label, &names, &first, &people, observe));
+            (found.report, found.rows.iter().map(|row| json!(row)).collect())
+        }
         Some(path) => compared(args, &panel, &label, &names, &first, &samples(path, None)?.0)?,
     };
     journal.sync()?;
     if run::INTERRUPTED.load(Ordering::Relaxed) {
         bail!("stopped after {} items; every answer is kept, and the same command goes on from there", report.items);
     }
-    let path = store.folder().join("judgements.jsonl");
-    store.publish("judgements.jsonl", &to_jsonl(&lines, &path)?)?;
-    store.publish("judge-report.json", &serde_json::to_vec_pretty(&report)?)?;
+    let path = store.folder().join(JUDGEMENTS);
+    store.publish(JUDGEMENTS, &to_jsonl(&lines, &path)?)?;
+    store.publish(REPORT, &serde_json::to_vec_pretty(&report)?)?;
     Ok(Judged { report, skipped, folder: store.folder().to_path_buf() })
 }
 
@@ -226,19 +236,22 @@ fn rubric(given: Option<&str>, pairs: bool) -> Result<Rubric> {
 
 /// The samples that say something after their reasoning, and how many do not.
 fn samples(path: &Path, limit: Option<usize>) -> Result<(Vec<SampleLine>, usize)> {
-    let file = if path.is_dir() { path.join("samples.jsonl") } else { path.to_owned() };
+    let file = if path.is_dir() { path.join(SAMPLES) } else { path.to_owned() };
     let bytes = std::fs::read(&file).with_context(|| format!("can't read the samples `{}`", file.display()))?;
     let mut lines: Vec<SampleLine> = read_jsonl(&bytes, &file)?;
     lines.truncate(limit.unwrap_or(usize::MAX));
     let all = lines.len();
-    let cut =
-        |line: &SampleLine| line.finish == Some(Finish::Length) || line.said.as_ref().is_none_or(String::is_empty);
-    lines.retain(|line| !cut(line));
+    lines.retain(speaks);
     let skipped = all - lines.len();
     if lines.is_empty() {
         bail!("`{}`: expected a sample that says something after its reasoning, got none of {all}", file.display());
     }
     Ok((lines, skipped))
+}
+
+/// Does a sample say something that a judge can read?
+fn speaks(line: &SampleLine) -> bool {
+    line.finish != Some(Finish::Length) && line.said.as_ref().is_some_and(|said| !said.is_empty())
 }
 
 fn labels<W: Word>(path: Option<&Path>) -> Result<Known<W>> {
@@ -267,14 +280,20 @@ fn said(line: &SampleLine) -> String {
     line.said.clone().unwrap_or_default()
 }
 
+/// What a panel said of responses beside their references.
+struct Found {
+    report: JudgeReport,
+    rows: Vec<Row>,
+}
+
 fn judged(
-    args: &JudgeArgs,
     panel: &Panel,
     rubric: &str,
     judges: &[String],
     lines: &[SampleLine],
-) -> Result<(JudgeReport, Vec<Value>)> {
-    let people = labels::<Mark>(args.labels.as_deref())?;
+    people: &Known<Mark>,
+    observe: &(dyn Fn(usize) + Send + Sync),
+) -> Found {
     let items: Vec<Item> = lines
         .iter()
         .map(|line| Item {
@@ -285,17 +304,22 @@ fn judged(
             response: said(line),
         })
         .collect();
-    let found =
-        watched(items.len(), |observe| futures::executor::block_on(panel.judge(&items, &run::INTERRUPTED, observe)));
+    let found = futures::executor::block_on(panel.judge(&items, &run::INTERRUPTED, observe));
     let verified: Known<bool> = lines.iter().filter_map(|line| Some((key(line), line.correct?))).collect();
     let lengths: Known<usize> = lines.iter().map(|line| (key(line), said(line).chars().count())).collect();
-    let report = of_judgements(rubric, judges, &found, &lengths, &verified, &people, Seed::root(args.seed));
-    let rows = found.iter().map(|judgement| {
+    let report = of_judgements(rubric, judges, &found, &lengths, &verified, people, panel.seed);
+    let rows = found.into_iter().map(|judgement| {
         let of = (judgement.problem.clone(), judgement.sample);
-        json!({"problem": judgement.problem, "sample": judgement.sample, "judge": judgement.panel,
-               "votes": named(judges, &judgement.votes), "verifier": verified.get(&of), "people": people.get(&of)})
+        Row {
+            problem: judgement.problem,
+            sample: judgement.sample,
+            judge: judgement.panel,
+            votes: judges.iter().cloned().zip(judgement.votes).collect(),
+            verifier: verified.get(&of).copied(),
+            people: people.get(&of).copied(),
+        }
     });
-    Ok((report, rows.collect()))
+    Found { report, rows: rows.collect() }
 }
 
 fn compared(
@@ -397,145 +421,6 @@ impl Voice for Remembered {
                 Generation { text: text.clone(), finish: Finish::Eos, mean_logprob: None, usage: Usage::default() };
             self.journal.append(digest, &Reply::Generation(reply)).map_err(failed)?;
             Ok(text)
-        })
-    }
-}
-
-/// A command that reads questions and writes verdicts, one JSON object a line.
-///
-/// To it: `{"id": 0, "rubric": "reference/1", "kind": "reference", "question": …, "reference": …, "response": …}` (or `first`
-/// and `second`). From it, in any order: `{"id": 0, "verdict": "correct"}`, or `{"id": 0, "error": "why"}`. A verdict is
-/// one of the rubric's; anything else is unscored.
-struct CommandVoice {
-    name: String,
-    digest: Digest,
-    next: AtomicU64,
-    input: Mutex<Option<ChildStdin>>,
-    waiting: Arc<Waiting>,
-    child: Mutex<Child>,
-}
-
-/// Who waits for the answer of which question.
-type Senders = BTreeMap<u64, oneshot::Sender<Result<String, String>>>;
-
-#[derive(Default)]
-struct Waiting {
-    /// Nothing once the command has ended.
-    senders: Mutex<Option<Senders>>,
-}
-
-#[derive(Deserialize)]
-struct Said {
-    id: u64,
-    verdict: Option<String>,
-    error: Option<String>,
-}
-
-impl CommandVoice {
-    fn start(command: &str) -> Result<Self> {
-        let mut words = command.split_whitespace();
-        let program = words.next().context("expected a command after `exec:`, got nothing")?;
-        let mut child = Command::new(program)
-            .args(words)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("can't start `{program}`"))?;
-        let output = child.stdout.take().context("the command's output is piped")?;
-        let input = child.stdin.take();
-        let waiting = Arc::new(Waiting { senders: Mutex::new(Some(BTreeMap::new())) });
-        let told = waiting.clone();
-        std::thread::spawn(move || {
-            for line in BufReader::new(output).lines() {
-                let Ok(line) = line else { break };
-                // A line that names no question answers none: whoever asked is told when the command ends.
-                let Ok(said) = serde_json::from_str::<Said>(&line) else { continue };
-                let sender = told.lock().as_mut().and_then(|senders| senders.remove(&said.id));
-                if let Some(sender) = sender {
-                    let answer = match (said.verdict, said.error) {
-                        (Some(verdict), None) => Ok(verdict),
-                        (_, Some(error)) => Err(error),
-                        (None, None) => Err("expected `verdict` or `error`, got neither".to_owned()),
-                    };
-                    // Whoever asked may have gone away.
-                    let _ = sender.send(answer);
-                }
-            }
-            told.lock().take();
-        });
-        // A command is known by what it is called with, and by its program's content where that is a file.
-        let content = std::fs::read(program).map(|bytes| Digest::of_bytes(&bytes)).ok();
-        Ok(Self {
-            name: command.to_owned(),
-            digest: Digest::of_json(&("command", command, content)),
-            next: AtomicU64::new(0),
-            input: Mutex::new(input),
-            waiting,
-            child: Mutex::new(child),
-        })
-    }
-
-    fn ask(&self, question: &Question<'_>) -> Result<oneshot::Receiver<Result<String, String>>, String> {
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let rubric = question.rubric;
-        let mut line = json!({"id": id, "rubric": format!("{}/{}", rubric.name, rubric.version), "kind": rubric.kind});
-        for (name, text) in &question.fields {
-            line[*name] = json!(text);
-        }
-        let (sender, receiver) = oneshot::channel();
-        let ended = || "the command has ended".to_owned();
-        self.waiting.lock().as_mut().ok_or_else(ended)?.insert(id, sender);
-        let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
-        let pipe = input.as_mut().ok_or_else(ended)?;
-        writeln!(pipe, "{line}")
-            .and_then(|()| pipe.flush())
-            .map_err(|error| format!("can't write to the command: {error}"))?;
-        Ok(receiver)
-    }
-}
-
-impl Waiting {
-    fn lock(&self) -> MutexGuard<'_, Option<Senders>> {
-        self.senders.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for CommandVoice {
-    fn drop(&mut self) {
-        // The end of its input tells the command to end.
-        self.input.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
-        let begun = Instant::now();
-        while matches!(child.try_wait(), Ok(None)) {
-            // One that does not heed it must not keep this program.
-            if begun.elapsed() > PATIENCE {
-                let _ = child.kill();
-                let _ = child.wait();
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
-impl Voice for CommandVoice {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn digest(&self) -> Digest {
-        self.digest
-    }
-
-    fn answer<'a>(&'a self, question: &'a Question<'a>) -> BoxFuture<'a, Result<String, Unscored>> {
-        Box::pin(async move {
-            let failed = |reason: String| Unscored::Failed { reason };
-            let receiver = self.ask(question).map_err(failed)?;
-            let answer = receiver.await.map_err(|_| failed("the command ended without an answer".to_owned()))?;
-            let verdict = answer.map_err(failed)?;
-            // Said in the rubric's own words, so that one reader decides what is a verdict.
-            let word = question.rubric.verdicts.get(&verdict).and_then(|words| words.first());
-            Ok(word.map_or(verdict, |word| format!("{} {word}", question.rubric.cue)))
         })
     }
 }

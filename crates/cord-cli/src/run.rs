@@ -16,7 +16,7 @@ use crate::progress::{Progress, StageProgress};
 use crate::served::{Memory, unasked};
 use crate::shards::Part;
 use crate::stages::{Bench, Failure};
-use crate::{datasets, figure, machine, measure, shards, stages, table, view};
+use crate::{datasets, figure, judge, machine, measure, shards, stages, table, view};
 
 /// Set by Ctrl-C; stages look at it where they can stop without loss.
 pub(crate) static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -304,6 +304,18 @@ fn make(
             let (summary, failures) = stages::evaluate(bench, writer, stage, settings, &shown)?;
             let tally = &summary["tally"];
             let message = format!("{} of {} samples right, {}", tally["correct"], tally["samples"], failed(&failures));
+            (summary, message, shown)
+        }
+        StageSettings::Judge(settings) => {
+            let shown = bar(0, "responses");
+            let (summary, failures) = judge::stage(bench, writer, stage, settings, &shown)?;
+            let message = format!(
+                "{} of {} responses right, {} without a verdict, {}",
+                summary["correct"],
+                summary["responses"],
+                summary["unscored"],
+                failed(&failures)
+            );
             (summary, message, shown)
         }
         StageSettings::Table(_) => bail!("the table is made of finished stages, not as one"),

@@ -60,7 +60,7 @@ pub(crate) struct Bench<'a> {
 pub(crate) type Failure = (String, String);
 
 impl Bench<'_> {
-    fn input(&self, kind: StageKind, key: Digest) -> Result<StageFolder> {
+    pub(crate) fn input(&self, kind: StageKind, key: Digest) -> Result<StageFolder> {
         self.store
             .find(kind.name(), key)?
             .ok_or_else(|| anyhow!("expected the finished stage `{}-{}`, got none", kind.name(), key.short()))

@@ -3,11 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
-use cord_core::{Digest, Problem, Seed, Trajectory, TrajectoryEnd};
-use cord_eval::{Collaboration, Estimate, Range, Scores, StatsError, TrajectoryMeasures, mean, paired_difference};
+use cord_core::{Digest, Finish, Problem, Seed, Trajectory, TrajectoryEnd};
+use cord_eval::judge::Mark;
+use cord_eval::{
+    BenchmarkReport, Collaboration, Estimate, Range, Scores, StatsError, TrajectoryMeasures, mean, paired_difference,
+};
 use cord_math::DEFAULT_FUEL;
 use cord_recipe::{
-    Column as Wanted, EvalMetric, Normalise, Plan, Recipe, Scorer, StageKind, StageSettings, TableRow, TrajectoryMetric,
+    BenchmarkStage, Column as Wanted, EvalMetric, Normalise, Plan, Recipe, Scorer, StageKind, StageSettings, TableRow,
+    TrajectoryMetric,
 };
 use cord_report::{
     CollaborationFigure, Column, Draft, Expectation, Format, Metric, Pair, Paper, PaperMap, Row, Table, judge_orders,
@@ -15,6 +19,8 @@ use cord_report::{
 use cord_store::{SampleRow, Store, read_jsonl, samples_from_parquet, trajectories_from_parquet};
 
 use crate::accounts::money;
+use crate::eval::REPORT;
+use crate::judge::{self, JUDGEMENTS};
 use crate::measure::Measure;
 use crate::{machine, run};
 
@@ -117,6 +123,7 @@ pub(crate) fn column(wanted: &Wanted) -> Column {
             TrajectoryMetric::ProcessAccuracy => ("process accuracy".to_owned(), Format::Percent),
             TrajectoryMetric::Perplexity => ("perplexity score".to_owned(), Format::Decimal),
             TrajectoryMetric::Truncated => ("truncated".to_owned(), Format::Percent),
+            TrajectoryMetric::Forced => ("closed by force".to_owned(), Format::Percent),
             TrajectoryMetric::Kept => ("trained on".to_owned(), Format::Count),
             TrajectoryMetric::Failed => ("failed".to_owned(), Format::Count),
             TrajectoryMetric::GeneratedTokens => ("generated tokens".to_owned(), Format::Count),
@@ -128,6 +135,11 @@ pub(crate) fn column(wanted: &Wanted) -> Column {
             EvalMetric::Truncated => (format!("{benchmark} truncated"), Format::Percent),
             EvalMetric::Unparsed => (format!("{benchmark} unparsed"), Format::Percent),
             EvalMetric::GeneratedTokens => (format!("{benchmark} tokens"), Format::Count),
+            EvalMetric::Judge => (format!("{benchmark} by judges"), Format::Percent),
+            EvalMetric::Unscored => (format!("{benchmark} unscored"), Format::Percent),
+            EvalMetric::Majority => (format!("{benchmark} majority"), Format::Percent),
+            EvalMetric::MacroF1 => (format!("{benchmark} macro-F1"), Format::Percent),
+            EvalMetric::F1 => (format!("{benchmark} F1"), Format::Percent),
         },
         Wanted::Share { teacher } => (format!("written by {teacher}"), Format::Percent),
         Wanted::SecondsPerProblem => ("seconds per problem".to_owned(), Format::Decimal),
@@ -167,8 +179,9 @@ pub(crate) fn measure(recipe: &Recipe, plan: &Plan, store: &Store, row: &TableRo
         stages.insert((StageKind::Train, train));
     }
     for eval in &row.evals {
-        samples(store, &eval.benchmark, eval.eval, &mut measured)?;
+        samples(recipe, store, eval, &mut measured)?;
         stages.insert((StageKind::Eval, eval.eval));
+        stages.extend(eval.judge.map(|judge| (StageKind::Judge, judge)));
     }
     let mut seconds = 0.0;
     for (kind, key) in stages {
@@ -218,6 +231,11 @@ fn trajectories(
     if accepted > 0 && recipe.table.columns.contains(&per_trajectory) {
         let tokens = measures.usage.generated_tokens as f64 / accepted as f64;
         measured.numbers.insert(per_trajectory.to_string(), tokens);
+    }
+    let forced = Wanted::Trajectories(TrajectoryMetric::Forced);
+    if recipe.table.columns.contains(&forced) {
+        let closed = best.iter().filter(|trajectory| cord_generate::closed_by_force(trajectory)).count();
+        measured.numbers.insert(forced.to_string(), closed as f64 / best.len().max(1) as f64);
     }
     // Where a price is unknown the cell stays empty.
     if let Some(money) = folder.costs()?.and_then(|costs| money(&costs, &recipe.run.prices)) {
@@ -276,8 +294,9 @@ fn problem_id<'a>(problems: &'a [Problem], trajectory: &Trajectory) -> &'a str {
     problems.iter().find(|problem| problem.id == trajectory.problem).map_or("", |problem| &problem.id)
 }
 
-fn samples(store: &Store, benchmark: &str, eval: Digest, measured: &mut Measured) -> Result<()> {
-    let folder = store.find(StageKind::Eval.name(), eval)?.context("a finished evaluation stage")?;
+fn samples(recipe: &Recipe, store: &Store, stage: &BenchmarkStage, measured: &mut Measured) -> Result<()> {
+    let benchmark = &stage.benchmark;
+    let folder = store.find(StageKind::Eval.name(), stage.eval)?.context("a finished evaluation stage")?;
     let rows: Vec<SampleRow> = samples_from_parquet(folder.read_bytes("samples.parquet")?)?;
     let mut scores = Scores::default();
     for row in &rows {
@@ -292,6 +311,36 @@ fn samples(store: &Store, benchmark: &str, eval: Digest, measured: &mut Measured
     measured.numbers.insert(key(EvalMetric::Unparsed), share(&["unparsed", "unclosed-think", "out-of-fuel"]));
     let tokens: u64 = rows.iter().map(|row| row.usage.generated_tokens).sum();
     measured.numbers.insert(key(EvalMetric::GeneratedTokens), tokens as f64);
+    // Only where they are asked for: a table that was made before these metrics existed stays as it was.
+    let asked = |metric| recipe.table.columns.contains(&Wanted::Eval { benchmark: benchmark.clone(), metric });
+    if asked(EvalMetric::F1) {
+        // What was cut off is no answer, for this measure no more than for another.
+        let f1 = |row: &SampleRow| row.marks.get("f1").copied().filter(|_| row.finish != Finish::Length).unwrap_or(0.0);
+        if rows.iter().any(|row| row.marks.contains_key("f1")) {
+            let scores = rows.iter().map(|row| (row.problem.clone(), f1(row))).collect();
+            measured.scores.insert(key(EvalMetric::F1), scores);
+        }
+    }
+    if asked(EvalMetric::Majority) || asked(EvalMetric::MacroF1) {
+        let report: BenchmarkReport = folder.read_json(REPORT)?;
+        let found = [(EvalMetric::Majority, report.majority), (EvalMetric::MacroF1, report.macro_f1)];
+        for (metric, estimate) in found.into_iter().filter(|(metric, _)| asked(*metric)) {
+            measured.numbers.extend(estimate.map(|estimate| (key(metric), estimate.value)));
+        }
+    }
+    if let Some(judge) = stage.judge.filter(|_| asked(EvalMetric::Judge) || asked(EvalMetric::Unscored)) {
+        let folder = store.find(StageKind::Judge.name(), judge)?.context("a finished judging stage")?;
+        let said: Vec<judge::Row> = read_jsonl(&folder.read_bytes(JUDGEMENTS)?, &folder.file(JUDGEMENTS))?;
+        let said: BTreeMap<_, _> = said.iter().map(|row| ((&row.problem, row.sample), row.judge.said())).collect();
+        // What said nothing was not shown to judges, and does not agree with its reference.
+        let mark = |row: &SampleRow| said.get(&(&row.problem, row.sample)).copied().unwrap_or(Some(Mark::Incorrect));
+        let scored = rows.iter().filter_map(|row| Some((row, mark(row)?)));
+        let scores: Scores =
+            scored.map(|(row, mark)| (row.problem.clone(), f64::from(u8::from(mark == Mark::Correct)))).collect();
+        measured.scores.insert(key(EvalMetric::Judge), scores);
+        let unscored = rows.iter().filter(|row| mark(row).is_none()).count();
+        measured.numbers.insert(key(EvalMetric::Unscored), unscored as f64 / rows.len().max(1) as f64);
+    }
     Ok(())
 }
 

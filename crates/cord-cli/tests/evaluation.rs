@@ -5,6 +5,7 @@ mod world;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use cord_testkit::{ByteVocabulary, Fault, Kind, Served, TestServer};
 use serde_json::{Value, json};
 use world::Desk;
 
@@ -206,6 +207,84 @@ fn a_judge_reads_beside_the_verifier_in_one_command() {
     assert!(counts["correct"].as_u64().is_some_and(|n| n > 0) && counts["incorrect"] == 0, "{report}");
 }
 
+#[test]
+fn judges_of_a_recipe_have_a_column_of_their_own() {
+    let desk = Desk::bare();
+    for folder in ["models/bytes", "eval/both"] {
+        fs::create_dir_all(desk.path(folder)).unwrap();
+    }
+    ByteVocabulary::new().write(&desk.path("models/bytes")).unwrap();
+    desk.write(
+        "eval/both/benchmark.toml",
+        "name = \"both\"\nversion = 1\ndescription = \"Yes or no, with words.\"\ndataset = \"./problems.jsonl\"\n\
+         [prompt]\nuser = \"{question}\"\n[verifier]\nkind = \"label\"\nlabels = [\"yes\", \"no\"]\n\
+         [judge]\nrubric = \"reference\"\nreference = \"words\"\n[budget]\nsamples = 1\nmax-tokens = 64\n",
+    );
+    let problems = (0..5).map(|n| {
+        format!("{{\"id\":\"p{n}\",\"question\":\"Is it {n}?\",\"answer\":\"yes\",\"metadata\":{{\"words\":\"It is, says {n}.\"}}}}\n")
+    });
+    desk.write("eval/both/problems.jsonl", &problems.collect::<String>());
+    // Of five responses the verifier takes two; one says nothing at all.
+    let pupil = Served::new(Kind::Vllm)
+        .answering("Is it 0?", "Surely so. \\boxed{yes}")
+        .answering("Is it 1?", "I think so. \\boxed{yes}")
+        .answering("Is it 2?", "Rather not. \\boxed{no}")
+        .answering("Is it 3?", "Never. \\boxed{no}")
+        .answering("Is it 4?", "");
+    // The judge is shown the reference, contradicts the verifier twice, and once does not decide.
+    let examiner = Served::new(Kind::Vllm)
+        .answering("says 0.\n\nResponse:\nSurely so.", "It agrees.\nVERDICT: CORRECT")
+        .answering("says 1.\n\nResponse:\nI think so.", "It does not commit.\nVERDICT: NOT ATTEMPTED")
+        .answering("says 2.\n\nResponse:\nRather not.", "It agrees all the same.\nVERDICT: CORRECT")
+        .answering("says 3.\n\nResponse:\nNever.", "I can't tell.");
+    let (pupil, examiner) = (TestServer::start(pupil), TestServer::start(examiner));
+    let recipe = |judge: &str| {
+        format!(
+            "name = \"judged\"\nseed = 3\n[models]\npupil = {{ path = \"models/bytes\", server = {{ endpoints = [\"{}\"] }} }}\n\
+             examiner = {{ path = \"models/bytes\", server = {{ endpoints = [\"{}\"] }} }}\n\
+             [eval]\nbenchmarks = [\"both\"]\nmodel = \"pupil\"\nopening = \"plain\"\njudge = {judge}\n\
+             [table]\ncolumns = [\"eval.both\", \"eval.both.judge\", \"eval.both.unscored\", \"eval.both.macro-f1\"]\n",
+            pupil.url(),
+            examiner.url()
+        )
+    };
+    desk.write("recipes/judged.toml", &recipe("{ models = [\"examiner\"] }"));
+    let plan = desk.cord(&["plan", "recipes/judged.toml"]).expect(0).stdout;
+    assert!(plan.contains("judge judged on both, seed 3"), "{plan}");
+    let ran = desk.cord(&["run", "recipes/judged.toml"]).expect(0);
+    assert!(ran.stderr.contains("2 of 5 responses right, 1 without a verdict, 0 failed"), "{}", ran.stderr);
+    let table: Value = serde_json::from_slice(&fs::read(desk.path("runs/judged/table.json")).unwrap()).unwrap();
+    let metrics = &table["rows"][0]["metrics"];
+    assert_eq!((&metrics["eval.both"]["value"], &metrics["eval.both"]["n"]), (&json!(0.4), &json!(5)), "{metrics:#}");
+    // Without the one that has no verdict, with the one that says nothing.
+    assert_eq!((&metrics["eval.both.judge"]["value"], &metrics["eval.both.judge"]["n"]), (&json!(0.5), &json!(4)));
+    assert_eq!(metrics["eval.both.unscored"]["value"], 0.2);
+    // `yes`: two of two given, two of five gold; `no`: none of two given.
+    let f1 = metrics["eval.both.macro-f1"]["value"].as_f64().unwrap();
+    assert!((f1 - (4.0 / 7.0) / 2.0).abs() < 1e-9, "{f1}");
+    let said = lines(
+        &fs::read_to_string(desk.stage("recipes/judged.toml", "judge judged on both, seed 3").join("judgements.jsonl"))
+            .unwrap(),
+    );
+    assert_eq!((said.len(), &said[2]["judge"], &said[2]["verifier"]), (4, &json!({"said": "correct"}), &json!(false)));
+
+    // Other judges are another stage; nothing is evaluated again. Judges that can't be asked end no run in silence.
+    desk.write("recipes/judged.toml", &recipe("{ models = [\"examiner\"], max-tokens = 77 }"));
+    let before = pupil.counts().posts;
+    examiner.script(|seen| (seen.body["max_tokens"] == 77).then(|| Fault::status(400, "not today")));
+    let failed = desk.cord(&["run", "recipes/judged.toml"]).expect(1).stderr;
+    assert!(failed.contains("no judge answered about any of 4 responses") && failed.contains("not today"), "{failed}");
+    assert_eq!(pupil.counts().posts, before);
+    examiner.script(|_| None);
+    desk.cord(&["run", "recipes/judged.toml"]).expect(0);
+
+    desk.write("recipes/judged.toml", &recipe("{ models = [\"examinr\"], benchmarks = [\"bot\"] }"));
+    let faults = desk.cord(&["plan", "recipes/judged.toml"]).expect(1).stderr;
+    for expected in ["did you mean `examiner`?", "one of `eval.benchmarks`", "did you mean `both`?"] {
+        assert!(faults.contains(expected), "{faults}");
+    }
+}
+
 /// A judge as a command: right is what holds the gold answer; it fails on every tenth question and rambles on another.
 const JUDGE: &str = r#"#!/bin/sh
 while IFS= read -r line; do
@@ -272,6 +351,50 @@ fn a_command_judges_and_its_failures_are_unscored() {
         judged[0],
         json!({"problem": "p00", "sample": 0, "judge": {"said": "correct"}, "people": "correct", "verifier": true,
                                  "votes": {"sh judge.sh": {"said": "correct"}}})
+    );
+}
+
+#[test]
+fn a_command_whose_lines_answer_no_question_leaves_nobody_waiting() {
+    let desk = Desk::bare();
+    let samples: Vec<String> = (0..4)
+        .map(|place| {
+            json!({"benchmark": "b", "problem": format!("p{place}"), "question": "q", "gold": "g", "response": "r", "said": "r"})
+                .to_string()
+        })
+        .collect();
+    desk.write("samples.jsonl", &samples.join("\n"));
+    // Each reads one question, says this, and waits for the next without an end.
+    let ways = [
+        ("loading the model", "expected a JSON object"),
+        (r#"{"verdict":"correct"}"#, "expected the question's `id`"),
+        (r#"{"id":77,"verdict":"correct"}"#, "a question that waits for its answer"),
+    ];
+    for (said, expected) in ways {
+        desk.write("judge.sh", &format!("read -r line\nprintf '%s\\n' '{said}'\nwhile read -r line; do :; done\n"));
+        let ran = desk
+            .cord(&["judge", "samples.jsonl", "--judge", "exec:sh judge.sh", "--concurrency", "2", "--json"])
+            .expect(3);
+        let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+        assert_eq!(report["columns"][0]["unscored"], 4, "{report}");
+        let judged = lines(&fs::read_to_string(desk.path("runs/judge/judgements.jsonl")).unwrap());
+        for line in judged {
+            let reason = line["votes"]["sh judge.sh"]["unscored"]["reason"].as_str().unwrap();
+            assert!(reason.contains(expected) && reason.contains(said), "{reason}");
+        }
+    }
+    // One answer that can't be read is its own question's alone.
+    desk.write(
+        "judge.sh",
+        "id=0\nwhile read -r line; do printf '{\"id\":%s,\"verdict\":%s}\\n' $id $([ $id = 1 ] && echo 1 || echo '\"correct\"'); id=$((id + 1)); done\n",
+    );
+    let ran =
+        desk.cord(&["judge", "samples.jsonl", "--judge", "exec:sh judge.sh", "--concurrency", "1", "--json"]).expect(3);
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(
+        (&report["columns"][0]["unscored"], &report["columns"][0]["counts"]["correct"]),
+        (&json!(1), &json!(3)),
+        "{report}"
     );
 }
 

@@ -195,6 +195,23 @@ impl StageSpec {
             StageSettings::Train(stage) => {
                 models.insert(stage.student.name.clone(), train(stage, facts, &run.expected));
             }
+            StageSettings::Judge(stage) => {
+                // A judge reads what follows the reasoning, which nobody knows before: as long as an answer.
+                let (asked, of) = (problems * f64::from(facts.samples), |given: Option<u32>| given.map(f64::from));
+                let most = f64::from(facts.max_tokens);
+                let said = of(run.expected.answer).unwrap_or(most / 4.0).min(most);
+                let question = f64::from(run.expected.question.unwrap_or(QUESTION));
+                let written = f64::from(stage.max_tokens);
+                let one = Work {
+                    requests: Span::both(1.0),
+                    prompt: Span { expected: 2.0 * question + said, most: 2.0 * question + most },
+                    generated: Span { expected: written / 4.0, most: written },
+                    ..Work::default()
+                };
+                for judge in &stage.models {
+                    *models.entry(judge.name.clone()).or_default() += one.times(asked);
+                }
+            }
             StageSettings::Eval(stage) => {
                 let name = match &stage.model {
                     EvaluatedModel::Given(model) => model.name.clone(),

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::arm::ModelNames;
 use crate::datasets::DataSource;
+use crate::fault::FaultKind;
 use crate::generate::{read_prompt, weighted_model_name};
 use crate::model::read_sampling;
 use crate::reader::{Field, Fields};
@@ -32,6 +33,58 @@ pub struct EvalSettings {
     pub opening: Opening,
     /// The model to evaluate as it is; the arm's student where absent.
     pub model: Option<String>,
+    /// Who reads the responses beside the verifier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judge: Option<JudgeSettings>,
+}
+
+/// `[eval] judge`: models that say whether a response agrees with its reference. With several the majority of all counts.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct JudgeSettings {
+    /// The judges.
+    pub models: Vec<String>,
+    /// The names of the benchmarks whose responses they read.
+    pub benchmarks: Vec<String>,
+    /// The most tokens of a judge's answer.
+    pub max_tokens: u32,
+    /// Whether a judge's answer begins inside a reasoning block.
+    pub opening: Opening,
+}
+
+impl JudgeSettings {
+    fn read(fields: Fields<'_>, models: &ModelNames, benchmarks: Option<&[DataSource]>) -> Option<Self> {
+        let judges = fields.need("models", "a list of models", |field| {
+            let names = field.names("models")?;
+            field.list("models", |item| weighted_model_name(item, models)).map(|_| names)
+        });
+        let all: Option<Vec<String>> = benchmarks.map(|all| all.iter().map(DataSource::name).collect());
+        let read = fields.optional("benchmarks", |field| {
+            let names = field.names("benchmarks")?;
+            let known = |name: &String| all.as_ref().is_none_or(|all| all.contains(name));
+            if let Some(given) = names.iter().find(|name| !known(name)) {
+                let (key, defined) = (field.path().to_owned(), all.clone().unwrap_or_default());
+                field.fault(FaultKind::Undefined {
+                    key,
+                    what: "one of `eval.benchmarks`",
+                    given: given.clone(),
+                    defined,
+                });
+                return None;
+            }
+            Some(names)
+        });
+        let benchmarks = if fields.has("benchmarks") { read } else { all };
+        let max_tokens = fields.or("max-tokens", 1024, Field::count);
+        let opening = fields.or("opening", Opening::Plain, read_opening);
+        fields.close();
+        Some(Self { models: judges?, benchmarks: benchmarks?, max_tokens, opening })
+    }
+}
+
+fn read_opening(field: &Field<'_>) -> Option<Opening> {
+    let word = field.text_that("`think` or `plain`", |word| matches!(word, "think" | "plain"))?;
+    Some(if word == "think" { Opening::Think } else { Opening::Plain })
 }
 
 impl EvalSettings {
@@ -47,14 +100,24 @@ impl EvalSettings {
         let max_tokens = fields.optional("max-tokens", Field::count);
         let given = fields.optional("prompt", read_prompt);
         let plain_prompt = given.clone().unwrap_or_else(|| prompt.to_owned());
-        let opening = fields.or("opening", Opening::Think, |field| {
-            let word = field.text_that("`think` or `plain`", |word| matches!(word, "think" | "plain"))?;
-            Some(if word == "think" { Opening::Think } else { Opening::Plain })
-        });
+        let opening = fields.or("opening", Opening::Think, read_opening);
         let model = fields.optional("model", |field| weighted_model_name(field, models));
+        let judge = fields.optional("judge", |field| {
+            field.table(|fields| JudgeSettings::read(fields, models, benchmarks.as_deref()))
+        });
         fields.close();
-        let benchmarks = benchmarks?;
-        Some(Self { benchmarks, limit, samples, sampling, max_tokens, prompt: given, plain_prompt, opening, model })
+        Some(Self {
+            benchmarks: benchmarks?,
+            limit,
+            samples,
+            sampling,
+            max_tokens,
+            prompt: given,
+            plain_prompt,
+            opening,
+            model,
+            judge,
+        })
     }
 }
 

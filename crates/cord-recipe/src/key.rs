@@ -35,6 +35,11 @@ pub(crate) fn of_stage(
         }
         StageSettings::Train(stage) => (StageKind::Train, train(stage, known)),
         StageSettings::Eval(stage) => (StageKind::Eval, eval(stage, known)),
+        StageSettings::Judge(stage) => {
+            let models: Vec<Digest> = stage.models.iter().map(|named| model(&named.source, known)).collect();
+            let matter = json!({ "models": models, "rubric": stage.rubric, "max-tokens": stage.max_tokens, "opening": stage.opening });
+            (StageKind::Judge, matter)
+        }
         StageSettings::Table(stage) => (StageKind::Table, table(stage)),
     };
     let key = Digest::of_json(&json!({

@@ -48,7 +48,7 @@ mod tree;
 pub use arm::Arm;
 pub use datasets::{ColumnMap, DataSource, ProblemSettings, RowFile};
 pub use estimate::{Estimate, Facts, Span, Work};
-pub use eval::EvalSettings;
+pub use eval::{EvalSettings, JudgeSettings};
 pub use fault::{Fault, FaultKind, Faults, RecipeError};
 pub use generate::{
     Adaptive, Budget, Closing, Cues, DEFAULT_STEP_TOKENS, Draws, GenerateSettings, Keep, Segmenter, default_prompt,
@@ -67,8 +67,8 @@ pub use scorer::{
 pub use search::{AnswerBy, Choose, Finished, IntegrationPrompt, Search, StopRule};
 pub use shard::Shard;
 pub use stage::{
-    BenchmarkStage, EvalStage, EvaluatedModel, GenerateStage, Input, MeasureStage, NamedModel, ScorerModel, StageKind,
-    StageSettings, StageSpec, TableRow, TableStage, Teacher, TrainStage,
+    BenchmarkStage, EvalStage, EvaluatedModel, GenerateStage, Input, JudgeStage, MeasureStage, NamedModel, ScorerModel,
+    StageKind, StageSettings, StageSpec, TableRow, TableStage, Teacher, TrainStage,
 };
 pub use table::{Column, EvalMetric, ExpectedOrder, Figure, TableSettings, TrajectoryMetric};
 pub use train::{

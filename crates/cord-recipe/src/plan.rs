@@ -16,8 +16,8 @@ use crate::recipe::Recipe;
 use crate::scorer::Scorer;
 use crate::search::Search;
 use crate::stage::{
-    BenchmarkStage, EvalStage, EvaluatedModel, GenerateStage, Input, MeasureStage, NamedModel, ScorerModel, StageKind,
-    StageSettings, StageSpec, TableRow, TableStage, Teacher, TrainStage,
+    BenchmarkStage, EvalStage, EvaluatedModel, GenerateStage, Input, JudgeStage, MeasureStage, NamedModel, ScorerModel,
+    StageKind, StageSettings, StageSpec, TableRow, TableStage, Teacher, TrainStage,
 };
 use crate::train::{TrainData, TrainSettings};
 
@@ -96,6 +96,7 @@ impl Recipe {
                         model(given);
                     }
                 }
+                StageSettings::Judge(stage) => stage.models.iter().for_each(&mut model),
                 StageSettings::Table(_) => {}
             }
         }
@@ -200,7 +201,14 @@ impl Stages<'_> {
                     };
                     let inputs = [Some(problems), trained].into_iter().flatten().collect();
                     let eval = self.add(&arm.name, drawn, settings, inputs).key;
-                    row.evals.push(BenchmarkStage { benchmark, problems: problems.key, eval });
+                    row.evals.push(BenchmarkStage { benchmark, problems: problems.key, eval, judge: None });
+                }
+                StageSettings::Judge(_) => {
+                    let judged = row.evals.last().expect("an evaluation comes before what judges say of it");
+                    let inputs = [(StageKind::Problems, judged.problems), (StageKind::Eval, judged.eval)];
+                    let inputs = inputs.map(|(kind, key)| Input { kind, key }).to_vec();
+                    let judge = self.add(&arm.name, drawn, settings, inputs).key;
+                    row.evals.last_mut().expect("as above").judge = Some(judge);
                 }
                 StageSettings::Table(_) => unreachable!("the table is no arm's own"),
             }
@@ -230,6 +238,16 @@ fn settings(arm: &Arm) -> Vec<StageSettings> {
         for benchmark in &eval.benchmarks {
             stages.push(StageSettings::Problems(ProblemSettings { source: benchmark.clone(), limit: eval.limit }));
             stages.push(StageSettings::Eval(eval_stage(arm, eval, benchmark)));
+            let name = benchmark.name();
+            if let Some(judge) = eval.judge.as_ref().filter(|judge| judge.benchmarks.contains(&name)) {
+                stages.push(StageSettings::Judge(JudgeStage {
+                    models: judge.models.iter().map(|judge| NamedModel::of(judge, model(arm, judge))).collect(),
+                    benchmark: name,
+                    rubric: JudgeStage::RUBRIC,
+                    max_tokens: judge.max_tokens,
+                    opening: judge.opening,
+                }));
+            }
         }
     }
     stages

@@ -26,6 +26,8 @@ pub enum StageKind {
     Train,
     /// A model and a benchmark to samples.
     Eval,
+    /// Samples to what judges say of them.
+    Judge,
     /// Everything to a table.
     Table,
 }
@@ -39,6 +41,7 @@ impl StageKind {
             Self::Measure => "measure",
             Self::Train => "train",
             Self::Eval => "eval",
+            Self::Judge => "judge",
             Self::Table => "table",
         }
     }
@@ -47,7 +50,7 @@ impl StageKind {
     /// results, and finished folders of the old version are made anew instead of being taken for the new.
     pub fn version(self) -> u32 {
         match self {
-            Self::Problems | Self::Generate | Self::Measure | Self::Train | Self::Eval | Self::Table => 1,
+            Self::Problems | Self::Generate | Self::Measure | Self::Train | Self::Eval | Self::Judge | Self::Table => 1,
         }
     }
 }
@@ -96,6 +99,7 @@ impl StageSpec {
             StageSettings::Measure(_) => format!("measure {}{seed}", self.arms.join(", ")),
             StageSettings::Train(_) => format!("train {}{seed}", self.arms.join(", ")),
             StageSettings::Eval(eval) => format!("eval {} on {}{seed}", self.arms.join(", "), eval.benchmark),
+            StageSettings::Judge(judge) => format!("judge {} on {}{seed}", self.arms.join(", "), judge.benchmark),
             StageSettings::Table(_) => "table".to_owned(),
         }
     }
@@ -125,6 +129,8 @@ pub enum StageSettings {
     Train(TrainStage),
     /// Evaluate a model. Inputs: the benchmark's problems, and train where the model is a student.
     Eval(EvalStage),
+    /// Have responses judged. Inputs: the benchmark's problems, and the evaluation.
+    Judge(JudgeStage),
     /// Make the table. Inputs: every other stage but problems of no arm.
     Table(TableStage),
 }
@@ -257,6 +263,27 @@ pub struct EvalStage {
     pub opening: Opening,
 }
 
+/// What a judging stage does.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct JudgeStage {
+    /// The judges, in the panel's order.
+    pub models: Vec<NamedModel>,
+    /// The benchmark's name.
+    pub benchmark: String,
+    /// What they are told: a rubric with its version.
+    pub rubric: &'static str,
+    /// The most tokens of an answer.
+    pub max_tokens: u32,
+    /// Whether an answer begins inside a reasoning block.
+    pub opening: Opening,
+}
+
+impl JudgeStage {
+    /// The rubric that compares a response with its reference.
+    pub const RUBRIC: &'static str = "reference/1";
+}
+
 /// What the table's stage does.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -298,6 +325,9 @@ pub struct BenchmarkStage {
     pub problems: Digest,
     /// The samples.
     pub eval: Digest,
+    /// What judges say of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judge: Option<Digest>,
 }
 
 impl NamedModel {

@@ -391,7 +391,7 @@ fn a_column_must_be_one_that_the_recipe_fills() {
     insta::assert_snapshot!(report(&text, &["table.paper=3"]), @r#"
     `cord.toml` has 3 faults
 
-    cord.toml:64:56: expected one of `accuracy`, `process-accuracy`, `perplexity`, `kept`, `truncated`, `failed`, `generated-tokens`, `scored-tokens`, `tokens-per-trajectory`, `eval.mini/test`, `eval.mini/test.truncated`, `eval.mini/test.unparsed`, `eval.mini/test.generated-tokens`, `eval.mini/hard`, `eval.mini/hard.truncated`, `eval.mini/hard.unparsed`, `eval.mini/hard.generated-tokens`, `share.adder`, `share.multiplier`, `share.closer`, `seconds-per-problem`, `seconds`, `cost`, `cost-per-trajectory` as `table.columns`, got `eval.mini/hrd`
+    cord.toml:64:56: expected one of `accuracy`, `process-accuracy`, `perplexity`, `kept`, `truncated`, `forced`, `failed`, `generated-tokens`, `scored-tokens`, `tokens-per-trajectory`, `eval.mini/test`, `eval.mini/test.truncated`, `eval.mini/test.unparsed`, `eval.mini/test.generated-tokens`, `eval.mini/test.judge`, `eval.mini/test.unscored`, `eval.mini/test.majority`, `eval.mini/test.macro-f1`, `eval.mini/test.f1`, `eval.mini/hard`, `eval.mini/hard.truncated`, `eval.mini/hard.unparsed`, `eval.mini/hard.generated-tokens`, `eval.mini/hard.judge`, `eval.mini/hard.unscored`, `eval.mini/hard.majority`, `eval.mini/hard.macro-f1`, `eval.mini/hard.f1`, `share.adder`, `share.multiplier`, `share.closer`, `seconds-per-problem`, `seconds`, `cost`, `cost-per-trajectory` as `table.columns`, got `eval.mini/hrd`
         |
      64 | columns = ["accuracy", "perplexity", "eval.mini/test", "eval.mini/hrd", "eval.mini/test.truncated", "seconds"]
         |                                                        ^^^^^^^^^^^^^^^

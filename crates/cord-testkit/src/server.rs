@@ -76,6 +76,8 @@ pub struct Served {
     pub quirks: Vec<Quirk>,
     /// Answers at once with a fixed text, for measuring clients: the model is not asked.
     pub canned: bool,
+    /// What it says to a prompt that holds a text, and ends its turn; the first that fits.
+    pub answers: Vec<(String, String)>,
 }
 
 impl Served {
@@ -90,6 +92,7 @@ impl Served {
             context: 4096,
             quirks: Vec::new(),
             canned: false,
+            answers: Vec::new(),
         }
     }
 
@@ -97,6 +100,13 @@ impl Served {
     #[must_use]
     pub fn with(mut self, quirk: Quirk) -> Self {
         self.quirks.push(quirk);
+        self
+    }
+
+    /// With an answer of its own to every prompt that holds a text.
+    #[must_use]
+    pub fn answering(mut self, prompt: &str, answer: &str) -> Self {
+        self.answers.push((prompt.to_owned(), answer.to_owned()));
         self
     }
 

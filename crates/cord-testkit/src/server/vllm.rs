@@ -69,6 +69,14 @@ pub(super) fn write(
         return Written { text: served.vocabulary().decode(&ids, specials), ids, end: End::Length };
     }
     let vocabulary = ByteVocabulary::new();
+    if !served.answers.is_empty() {
+        let asked = vocabulary.decode(prompt, specials);
+        if let Some((_, answer)) = served.answers.iter().find(|(part, _)| asked.contains(part.as_str())) {
+            let mut ids = vocabulary.encode(answer);
+            ids.push(ByteVocabulary::END);
+            return Written { text: answer.clone(), ids, end: End::Token(ByteVocabulary::END) };
+        }
+    }
     let stopped = |ids: &[u32]| {
         let text = vocabulary.decode(ids, specials);
         stop.iter().filter_map(|stop| text.find(stop.as_str()).map(|at| (at, stop.clone()))).min()
