@@ -13,7 +13,7 @@ use cord_eval::{
     paired_difference, problems_needed, report,
 };
 use cord_math::{DEFAULT_FUEL, Verdict};
-use cord_recipe::{EvalStage, Recipe, StageKind, StageSettings};
+use cord_recipe::{EvalStage, Recipe, Shard, StageKind, StageSettings};
 use cord_store::{
     SampleRow, StageFolder, StageWriter, Store, read_jsonl, samples_from_parquet, samples_to_parquet, to_jsonl,
 };
@@ -23,7 +23,7 @@ use serde_json::json;
 use crate::judge::{self, JudgeArgs, Judged};
 use crate::shards::Part;
 use crate::stages::Failure;
-use crate::{datasets, plan, print, run};
+use crate::{datasets, plan, print, run, shards};
 
 /// The benchmark's definition in the folder of its problems.
 pub(crate) const BENCHMARK: &str = "benchmark.json";
@@ -232,6 +232,10 @@ pub(crate) struct EvalArgs {
     /// The folder for results
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
+    /// Evaluate only one share of the problems: I of N, from 0/N to N-1/N. Processes of several shards may run at once on one
+    /// shared folder; the same command without it goes on from what they left
+    #[arg(long, value_name = "I/N", conflicts_with_all = ["judges", "harness", "json"])]
+    shard: Option<Shard>,
     /// Also write results and samples in lm-evaluation-harness's layout into this folder
     #[arg(long, value_name = "FOLDER")]
     harness: Option<PathBuf>,
@@ -348,6 +352,11 @@ struct Finished {
 /// `cord eval`.
 pub(crate) fn act(args: &EvalArgs) -> Result<ExitCode> {
     let recipe = args.recipe()?;
+    if let Some(shard) = args.shard {
+        let (summary, store, plan) = run::run(&recipe, Part::Shard(shard, StageKind::Eval))?;
+        print(&shards::whereabouts(&plan, &store, StageKind::Eval)?);
+        return Ok(crate::exit(&summary));
+    }
     let (summary, store, plan) = run::run(&recipe, Part::Whole)?;
     let finished = finished(&plan, &store)?;
     let comparisons = comparisons(&finished)?;

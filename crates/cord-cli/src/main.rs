@@ -36,7 +36,7 @@ use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result};
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use cord_recipe::Shard;
+use cord_recipe::{Shard, StageKind};
 
 use crate::shards::Part;
 
@@ -253,10 +253,10 @@ fn act(verb: &Verb) -> Result<ExitCode> {
     match verb {
         Verb::Run(args) => {
             let recipe = args.recipe.read()?;
-            let part = args.shard.map_or(Part::Whole, Part::Shard);
+            let part = args.shard.map_or(Part::Whole, |shard| Part::Shard(shard, StageKind::Generate));
             let (summary, store, plan) = run::run(&recipe, part)?;
             if args.shard.is_some() {
-                print(&shards::whereabouts(&plan, &store)?);
+                print(&shards::whereabouts(&plan, &store, StageKind::Generate)?);
             } else {
                 print(&run::make_table(&recipe, &plan, &store)?.terminal());
                 print(&plan::whereabouts(&recipe, &plan, &store)?);
@@ -266,7 +266,7 @@ fn act(verb: &Verb) -> Result<ExitCode> {
         Verb::Merge(args) => {
             let recipe = args.recipe.read()?;
             let (summary, store, plan) = run::run(&recipe, Part::Merge(args.shards))?;
-            print(&shards::whereabouts(&plan, &store)?);
+            print(&shards::whereabouts(&plan, &store, StageKind::Generate)?);
             Ok(exit(&summary))
         }
         Verb::Plan(args) => {

@@ -89,7 +89,7 @@ fn run_with(recipe: &Recipe, part: Part, replies: Option<&Arc<Journal>>) -> Resu
     let dataset = |_: &str, source: &DataSource| datasets::digest(source, &data);
     let plan = plan_with(recipe, &|label, source| models.identity(label, source), &dataset)?;
     // Not by shards: they begin at once on one folder, and what runs or merges the whole comes after them.
-    if !matches!(part, Part::Shard(_)) {
+    if !matches!(part, Part::Shard(..)) {
         view::publish_arms(recipe, &plan, &store)?;
     }
     let interrupted = &INTERRUPTED;
@@ -235,7 +235,7 @@ fn one_stage(bench: &Bench<'_>, index: usize, stage: &StageSpec, threads: usize,
     writer.write_timings(&timings)?;
     let (summary, message, shown) = made?;
     let folder = writer.finish(summary)?;
-    if let (Part::Shard(_), StageKind::Generate, Some(url)) = (bench.part, stage.kind, &bench.run.remote) {
+    if let (Part::Shard(..), StageKind::Generate, Some(url)) = (bench.part, stage.kind, &bench.run.remote) {
         Remote::open(url)?.push(bench.store, &folder)?;
     }
     shown.finish(&message);
@@ -265,7 +265,7 @@ fn make(
             let shown = bar(input.map_or(Ok(0), count)?, "problems");
             let of = match bench.part {
                 Part::Whole => shards::complete(bench.store, stage)?,
-                Part::Shard(_) => None,
+                Part::Shard(..) => None,
                 Part::Merge(count) => Some(count),
             };
             let (summary, failures) = match of {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use cord_core::Digest;
 use cord_recipe::{Plan, Shard, StageKind, StageSpec};
-use cord_store::{Costs, Remote, StageFolder, StageWriter, Store, Timings};
+use cord_store::{Costs, Journal, Remote, StageFolder, StageWriter, Store, Timings};
 
 use crate::outcomes::Outcomes;
 use crate::stages::{Bench, Failure};
@@ -16,8 +16,8 @@ use crate::stages::{Bench, Failure};
 pub(crate) enum Part {
     /// All of it.
     Whole,
-    /// One share of the problems of each generation.
-    Shard(Shard),
+    /// One share of the problems of each generation, or of each evaluation.
+    Shard(Shard, StageKind),
     /// Making each generation of this many finished shards.
     Merge(u32),
 }
@@ -26,7 +26,7 @@ impl Part {
     /// The name of a stage's folder.
     pub(crate) fn stage_name(self, stage: &StageSpec) -> String {
         match (self, stage.kind) {
-            (Self::Shard(shard), StageKind::Generate) => shard.stage_name(),
+            (Self::Shard(shard, cut), kind) if kind == cut => shard.stage_name(kind),
             (_, kind) => kind.name().to_owned(),
         }
     }
@@ -34,29 +34,46 @@ impl Part {
     /// What a stage is called in messages.
     pub(crate) fn label(self, stage: &StageSpec) -> String {
         match (self, stage.kind) {
-            (Self::Shard(shard), StageKind::Generate) => format!("{}, shard {shard}", stage.label()),
+            (Self::Shard(shard, cut), kind) if kind == cut => format!("{}, shard {shard}", stage.label()),
             _ => stage.label(),
         }
     }
 
-    /// Does it do this stage? A shard, and a merge, are about generations and the problems that these need.
-    pub(crate) fn does(self, stage: &StageSpec, all: &[StageSpec]) -> bool {
-        let needed = |generate: &StageSpec| generate.inputs.iter().any(|input| input.key == stage.key);
-        match (self, stage.kind) {
-            (Self::Whole, kind) => kind != StageKind::Table,
-            (_, StageKind::Generate) => true,
-            (_, kind) => {
-                kind == StageKind::Problems && all.iter().any(|one| one.kind == StageKind::Generate && needed(one))
-            }
+    /// Leaves of a stage's problems those that it does.
+    pub(crate) fn take_share<T>(self, problems: &mut Vec<T>) {
+        if let Self::Shard(shard, _) = self {
+            let mut place = 0..;
+            problems.retain(|_| place.next().is_some_and(|place| shard.takes(place)));
         }
+    }
+
+    /// Does it do this stage? A shard, and a merge, are about what is cut and the problems that it needs.
+    pub(crate) fn does(self, stage: &StageSpec, all: &[StageSpec]) -> bool {
+        let cut = match self {
+            Self::Whole => return stage.kind != StageKind::Table,
+            Self::Shard(_, cut) => cut,
+            Self::Merge(_) => StageKind::Generate,
+        };
+        let needed = |one: &StageSpec| one.kind == cut && one.inputs.iter().any(|input| input.key == stage.key);
+        stage.kind == cut || stage.kind == StageKind::Problems && all.iter().any(needed)
     }
 }
 
-/// The finished shards of a generation, by their number.
-pub(crate) fn found(store: &Store, key: Digest) -> Result<BTreeMap<u32, BTreeSet<Shard>>> {
+/// The replies of an evaluation's finished shards: what they asked is not asked again.
+pub(crate) fn take_in(store: &Store, stage: &StageSpec, journal: &Journal) -> Result<()> {
+    for folder in store.stages()?.iter().filter(|folder| folder.key() == stage.key) {
+        if Shard::of_stage_name(stage.kind, &folder.manifest().stage).is_some() && folder.journal_path().exists() {
+            journal.take_in(&Journal::open(&folder.journal_path())?)?;
+        }
+    }
+    Ok(())
+}
+
+/// The finished shards of a stage, by their number.
+fn found(store: &Store, kind: StageKind, key: Digest) -> Result<BTreeMap<u32, BTreeSet<Shard>>> {
     let mut found: BTreeMap<u32, BTreeSet<Shard>> = BTreeMap::new();
     for folder in store.stages()?.iter().filter(|folder| folder.key() == key) {
-        if let Some(shard) = Shard::of_stage_name(&folder.manifest().stage) {
+        if let Some(shard) = Shard::of_stage_name(kind, &folder.manifest().stage) {
             found.entry(shard.count()).or_default().insert(shard);
         }
     }
@@ -66,7 +83,7 @@ pub(crate) fn found(store: &Store, key: Digest) -> Result<BTreeMap<u32, BTreeSet
 /// Of how many shards a whole can be made; nothing where there are none. Where some are there and some are missing, those are
 /// named: to generate everything once more beside them would be a mistake.
 pub(crate) fn complete(store: &Store, stage: &StageSpec) -> Result<Option<u32>> {
-    let found = found(store, stage.key)?;
+    let found = found(store, stage.kind, stage.key)?;
     if let Some((count, _)) = found.iter().find(|(count, shards)| shards.len() == **count as usize) {
         return Ok(Some(*count));
     }
@@ -94,7 +111,7 @@ pub(crate) fn merge(
     let remote = bench.run.remote.as_deref().map(Remote::open).transpose()?;
     let (mut folders, mut missing): (Vec<StageFolder>, Vec<Shard>) = Default::default();
     for shard in Shard::all(count) {
-        let name = shard.stage_name();
+        let name = shard.stage_name(stage.kind);
         let mut folder = bench.store.find(&name, stage.key)?;
         if let (None, Some(remote)) = (&folder, &remote) {
             folder = remote.pull(bench.store, &name, stage.key)?;
@@ -128,20 +145,20 @@ pub(crate) fn merge(
     outcomes.write(writer, &problems)
 }
 
-/// Where the generations of a recipe and their shards are, and which shards are missing.
-pub(crate) fn whereabouts(plan: &Plan, store: &Store) -> Result<String> {
+/// Where the generations of a recipe, or its evaluations, and their shards are, and which shards are missing.
+pub(crate) fn whereabouts(plan: &Plan, store: &Store, kind: StageKind) -> Result<String> {
+    let whole = if kind == StageKind::Generate { "merge them" } else { "go on without `--shard`" };
     let mut lines = Vec::new();
-    for stage in plan.of_kind(StageKind::Generate) {
+    for stage in plan.of_kind(kind) {
         let name = |path: PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if let Some(whole) = store.find(StageKind::Generate.name(), stage.key)? {
+        if let Some(whole) = store.find(kind.name(), stage.key)? {
             lines.push(format!("{}  {}", name(whole.path().to_path_buf()), stage.label()));
             continue;
         }
-        for (count, shards) in found(store, stage.key)? {
+        for (count, shards) in found(store, kind, stage.key)? {
             let missing: Vec<String> =
                 Shard::all(count).filter(|shard| !shards.contains(shard)).map(|shard| shard.to_string()).collect();
-            let missing =
-                if missing.is_empty() { "merge them".to_owned() } else { format!("missing {}", missing.join(", ")) };
+            let missing = if missing.is_empty() { whole.to_owned() } else { format!("missing {}", missing.join(", ")) };
             lines.push(format!("{} of {count} shards are here, {missing}  {}", shards.len(), stage.label()));
         }
     }

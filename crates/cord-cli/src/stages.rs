@@ -37,7 +37,7 @@ use crate::meter::{Stopwatch, WallClock};
 use crate::models::{Models, folder};
 use crate::outcomes::Outcomes;
 use crate::progress::StageProgress;
-use crate::shards::Part;
+use crate::shards::{self, Part};
 
 /// The checkpoint inside a training stage's folder.
 pub(crate) const MODEL: &str = "model";
@@ -148,16 +148,13 @@ pub(crate) fn generate(
     progress: &StageProgress,
 ) -> Result<(serde_json::Value, Vec<Failure>)> {
     let mut problems = context.problems(stage.input(StageKind::Problems).expect("generation has problems"))?;
-    if let Part::Shard(shard) = context.part {
-        if settings.adaptive.is_some() {
-            bail!(
-                "expected `generate.adaptive` to be absent with `--shard`, got it: every shard would learn a choice of \
-                 teachers of its own, and the whole would differ from one run; remove one of the two"
-            );
-        }
-        let mut place = 0..;
-        problems.retain(|_| place.next().is_some_and(|place| shard.takes(place)));
+    if matches!(context.part, Part::Shard(..)) && settings.adaptive.is_some() {
+        bail!(
+            "expected `generate.adaptive` to be absent with `--shard`, got it: every shard would learn a choice of \
+             teachers of its own, and the whole would differ from one run; remove one of the two"
+        );
     }
+    context.part.take_share(&mut problems);
     progress.of(problems.len() as u64);
     let journal = context.journal(writer)?;
     let mut accounts = Accounts::open(writer)?;
@@ -404,7 +401,8 @@ pub(crate) fn train_student(
     // What can't be noted is no reason to lose the steps: the training ends with a checkpoint.
     let interrupted = || context.interrupted.load(Ordering::Relaxed) || unwritable.load(Ordering::Relaxed);
     let (mut tokens, begun) = (0u64, Instant::now());
-    let mut smooth = None;
+    // The sum of a decaying mean's weights and of what they weigh: the first losses must not weigh like a hundred.
+    let (mut weight, mut weighed) = (0.0, 0.0);
     let trained = train(
         model,
         Data { training: &examples, validation: &validation },
@@ -415,8 +413,8 @@ pub(crate) fn train_student(
         &mut |step| {
             unwritable.fetch_or(!curve.note(step), Ordering::Relaxed);
             tokens += step.tokens as u64;
-            let loss = smooth.map_or(step.loss, |smooth: f64| 0.95 * smooth + 0.05 * step.loss);
-            smooth = Some(loss);
+            (weight, weighed) = (0.9 * weight + 0.1, 0.9 * weighed + 0.1 * step.loss);
+            let loss = weighed / weight;
             let rate = tokens as f64 / begun.elapsed().as_secs_f64().max(1e-3);
             progress.of(step.steps as u64);
             progress.at(step.step as u64, format!("loss {loss:.3}, {rate:.0} tokens/s"));
@@ -533,9 +531,13 @@ pub(crate) fn evaluate(
 ) -> Result<(serde_json::Value, Vec<Failure>)> {
     let input =
         context.input(StageKind::Problems, stage.input(StageKind::Problems).expect("a benchmark has problems"))?;
-    let problems = context.problems(input.key())?;
+    let mut problems = context.problems(input.key())?;
     let benchmark = eval::benchmark(&input, settings)?;
     let journal = Arc::new(Journal::open(&writer.journal_path())?);
+    context.part.take_share(&mut problems);
+    if context.part == Part::Whole {
+        shards::take_in(context.store, stage, &journal)?;
+    }
     let (source, name, trained) = match &settings.model {
         EvaluatedModel::Given(model) => (model.source.clone(), model.name.clone(), false),
         EvaluatedModel::Trained => {

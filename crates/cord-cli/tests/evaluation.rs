@@ -208,6 +208,42 @@ fn a_judge_reads_beside_the_verifier_in_one_command() {
 }
 
 #[test]
+fn an_evaluation_by_shards_is_the_one_in_one_piece() {
+    let desk = Desk::bare();
+    fs::create_dir_all(desk.path("models/bytes")).unwrap();
+    ByteVocabulary::new().write(&desk.path("models/bytes")).unwrap();
+    benchmark(
+        &desk,
+        "mine",
+        "dataset = \"./problems.jsonl\"\n[prompt]\nuser = \"{question}\"\n[verifier]\nkind = \"math\"",
+    );
+    let problems = (0..7).map(|n| format!("{{\"id\":\"p{n}\",\"question\":\"Count {n}.\",\"answer\":\"{n}\"}}\n"));
+    desk.write("mine/problems.jsonl", &problems.collect::<String>());
+    let server = TestServer::start(Served::new(Kind::Vllm));
+    let url = server.url();
+    let arguments = ["eval", "models/bytes", "--server", url.as_str(), "--benchmarks", "./mine"];
+    let run = |out: &str, more: &[&str]| desk.cord(&[&arguments[..], &["--out", out], more].concat());
+    run("whole", &[]).expect(0);
+
+    let said = run("cut", &["--shard", "1/3"]).expect(0).stdout;
+    assert!(said.contains("1 of 3 shards are here, missing 0/3, 2/3"), "{said}");
+    run("cut", &["--shard", "0/3"]).expect(0);
+    let said = run("cut", &["--shard", "2/3"]).expect(0).stdout;
+    assert!(said.contains("3 of 3 shards are here, go on without `--shard`"), "{said}");
+    // What the shards asked is not asked again.
+    server.script(|seen| (seen.body["max_tokens"] == 24).then(|| Fault::status(400, "asked again")));
+    run("cut", &[]).expect(0);
+    let samples = |out: &str| {
+        let evals = fs::read_dir(desk.path(out).join("eval-bytes")).unwrap().map(|entry| entry.unwrap().path());
+        let whole = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("eval-");
+        fs::read(evals.filter(whole).next().unwrap().join("samples.parquet")).unwrap()
+    };
+    assert_eq!(samples("cut"), samples("whole"));
+    let refused = run("cut", &["--shard", "1/3", "--json"]).expect(2).stderr;
+    assert!(refused.contains("cannot be used with"), "{refused}");
+}
+
+#[test]
 fn judges_of_a_recipe_have_a_column_of_their_own() {
     let desk = Desk::bare();
     for folder in ["models/bytes", "eval/both"] {

@@ -58,6 +58,7 @@ pub struct BenchmarkReport {
     /// Generated tokens.
     pub tokens: TokenLengths,
     /// How many problems it takes to see two points between two such models that err independently, at 5 % with 80 % power.
+    /// Absent where all problems have one score: no variance says how much there is.
     pub problems_for_two_points: Option<u64>,
 }
 
@@ -118,7 +119,10 @@ pub fn report(
         marks: marks.into_iter().filter_map(|(name, value)| Some((name, value?))).collect(),
         macro_f1: labels(benchmark, problems, &samples, seed),
         tokens: lengths(&samples),
-        problems_for_two_points: independent_variance(&scores).ok().map(|v| problems_needed(v, TWO_POINTS)),
+        problems_for_two_points: independent_variance(&scores)
+            .ok()
+            .filter(|variance| *variance > 0.0)
+            .map(|variance| problems_needed(variance, TWO_POINTS)),
     })
 }
 

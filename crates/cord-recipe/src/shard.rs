@@ -1,7 +1,9 @@
-//! A share of a generation's problems, for one of several processes.
+//! A share of the problems of a generation or an evaluation, for one of several processes.
 
 use std::fmt;
 use std::str::FromStr;
+
+use crate::stage::StageKind;
 
 /// The `index`-th of `count` shares, from 0: the problems whose place in the set leaves `index` when divided by `count`.
 ///
@@ -39,13 +41,13 @@ impl Shard {
     }
 
     /// The name of its stage's folders: `generate.2-of-8`.
-    pub fn stage_name(self) -> String {
-        format!("generate.{}-of-{}", self.index, self.count)
+    pub fn stage_name(self, kind: StageKind) -> String {
+        format!("{kind}.{}-of-{}", self.index, self.count)
     }
 
-    /// The share of a stage's name.
-    pub fn of_stage_name(name: &str) -> Option<Self> {
-        let (index, count) = name.strip_prefix("generate.")?.split_once("-of-")?;
+    /// The share of a stage's name; nothing where that is of another kind.
+    pub fn of_stage_name(kind: StageKind, name: &str) -> Option<Self> {
+        let (index, count) = name.strip_prefix(kind.name())?.strip_prefix('.')?.split_once("-of-")?;
         Self::new(index.parse().ok()?, count.parse().ok()?)
     }
 }
@@ -84,10 +86,12 @@ mod tests {
             assert!(taken.iter().max().unwrap() - taken.iter().min().unwrap() <= 1, "{taken:?}");
             for shard in Shard::all(count) {
                 assert_eq!(shard.to_string().parse(), Ok(shard));
-                assert_eq!(Shard::of_stage_name(&shard.stage_name()), Some(shard));
+                let name = shard.stage_name(StageKind::Eval);
+                assert_eq!(Shard::of_stage_name(StageKind::Eval, &name), Some(shard));
+                assert_eq!(Shard::of_stage_name(StageKind::Generate, &name), None);
             }
         }
-        assert_eq!(Shard::of_stage_name("generate"), None);
+        assert_eq!(Shard::of_stage_name(StageKind::Generate, "generate"), None);
     }
 
     #[test]
