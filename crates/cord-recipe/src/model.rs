@@ -53,8 +53,9 @@ impl ModelSource {
             Self::Path(path) => Some(path.display().to_string()),
             Self::Hub { name, revision } => Some(format!("hub:{name}@{revision}")),
             Self::Served { server, tokenizer } => {
-                let model = server.model.as_deref().unwrap_or("its only model");
-                Some(format!("{model} at {} with {}", server.endpoints.join(", "), tokenizer.label()))
+                // Their only model where it has no name: `the model at …`.
+                let model = server.model.as_ref().map(|model| format!("{model} ")).unwrap_or_default();
+                Some(format!("{model}at {} with {}", server.endpoints.join(", "), tokenizer.label()))
             }
             Self::Scratch(_) => None,
         }

@@ -103,22 +103,46 @@ impl Columns {
 
     /// The Parquet file.
     pub(crate) fn into_parquet(self, table: &'static str) -> Result<Vec<u8>, StoreError> {
-        let (fields, arrays): (Vec<_>, Vec<_>) = self.0.into_iter().unzip();
-        let schema = Arc::new(Schema::new(fields));
-        let batch =
-            RecordBatch::try_new(Arc::clone(&schema), arrays).map_err(|source| StoreError::Arrow { table, source })?;
+        Self::all_to_parquet(table, std::iter::once(Ok(self)))
+    }
+
+    /// The Parquet file of many rows. `columns` makes those of one row group: a column of all of a large table's text would not
+    /// fit the 2 GiB that an array's offsets reach.
+    pub(crate) fn groups_to_parquet<T>(
+        table: &'static str,
+        rows: &[T],
+        columns: impl Fn(&[T]) -> Result<Self, StoreError>,
+    ) -> Result<Vec<u8>, StoreError> {
+        // A table without rows has its columns all the same.
+        let empty = rows.is_empty().then_some(rows);
+        Self::all_to_parquet(table, empty.into_iter().chain(rows.chunks(ROWS_IN_A_GROUP)).map(columns))
+    }
+
+    /// Columns of the same names and types, one batch after the other.
+    fn all_to_parquet(
+        table: &'static str,
+        batches: impl Iterator<Item = Result<Self, StoreError>>,
+    ) -> Result<Vec<u8>, StoreError> {
         let level = ZstdLevel::try_new(3).expect("3 is one of zstd's levels");
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(level))
             .set_created_by(format!("cord-store version {}", env!("CARGO_PKG_VERSION")))
             .set_max_row_group_row_count(Some(ROWS_IN_A_GROUP))
             .build();
-        let write = || -> Result<Vec<u8>, parquet::errors::ParquetError> {
-            let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties))?;
-            writer.write(&batch)?;
-            writer.into_inner()
-        };
-        write().map_err(|source| StoreError::Parquet { table, source })
+        let fault = |source| StoreError::Parquet { table, source };
+        let mut writer = None;
+        for columns in batches {
+            let (fields, arrays): (Vec<_>, Vec<_>) = columns?.0.into_iter().unzip();
+            let schema = Arc::new(Schema::new(fields));
+            let batch = RecordBatch::try_new(Arc::clone(&schema), arrays)
+                .map_err(|source| StoreError::Arrow { table, source })?;
+            let writer = match &mut writer {
+                Some(writer) => writer,
+                none => none.insert(ArrowWriter::try_new(Vec::new(), schema, Some(properties.clone())).map_err(fault)?),
+            };
+            writer.write(&batch).map_err(fault)?;
+        }
+        writer.expect("a table has at least one batch").into_inner().map_err(fault)
     }
 }
 

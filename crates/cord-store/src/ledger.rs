@@ -26,6 +26,10 @@ pub fn candidates_to_parquet(rows: &[LedgerRow]) -> Result<Vec<u8>, StoreError> 
     for row in &rows {
         finite(TABLE, &format!("problem `{}`, candidate {}", row.problem, row.candidate.id), row.candidate.score)?;
     }
+    Columns::groups_to_parquet(TABLE, &rows, |rows| Ok(columns(rows)))
+}
+
+fn columns(rows: &[&LedgerRow]) -> Columns {
     let all = || rows.iter().map(|row| &row.candidate);
     let mut columns = Columns::default();
     columns.text("problem", rows.iter().map(|row| row.problem.as_str()));
@@ -42,7 +46,7 @@ pub fn candidates_to_parquet(rows: &[LedgerRow]) -> Result<Vec<u8>, StoreError> 
     columns.optional_small("rank", all().map(|c| c.rank));
     columns.words("fate", all().map(|c| &c.fate));
     columns.usage(&all().map(|c| c.usage));
-    columns.into_parquet(TABLE)
+    columns
 }
 
 /// Reads a ledger, in the file's order.

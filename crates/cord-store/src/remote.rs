@@ -101,7 +101,7 @@ impl Remote {
             return match serde_json::from_slice::<Manifest>(&there) {
                 Ok(there) if there.files == manifest.files => Ok(()),
                 _ => Err(StoreError::Remote {
-                    url: format!("{}/{folder}", self.url),
+                    url: self.address(&folder),
                     action: "push the stage".to_owned(),
                     reason: "another stage of the same key is there; remove it to go on".to_owned(),
                 }),
@@ -144,7 +144,7 @@ impl Remote {
             fs::create_dir_all(parent).map_err(StoreError::io(parent, "make the folder"))?;
             if !self.fetch(&joined(&folder, file), &path).await? {
                 return Err(StoreError::Remote {
-                    url: format!("{}/{folder}/{file}", self.url),
+                    url: self.address(&joined(&folder, file)),
                     action: "pull the file".to_owned(),
                     reason: "the stage's manifest lists it, and it is not there".to_owned(),
                 });
@@ -173,8 +173,14 @@ impl Remote {
         self.root.clone().join(recipe.as_ref()).join(format!("{stage}-{}", key.short()))
     }
 
+    /// Where a key is, for people: it begins with the place's own folder, which stands in the place's URL.
+    fn address(&self, key: &Key) -> String {
+        let inner = key.as_ref().strip_prefix(self.root.as_ref()).unwrap_or(key.as_ref());
+        format!("{}/{}", self.url.trim_end_matches('/'), inner.trim_start_matches('/'))
+    }
+
     fn error(&self, key: &Key, action: &str) -> impl FnOnce(object_store::Error) -> StoreError {
-        let (url, action) = (format!("{}/{key}", self.url), action.to_owned());
+        let (url, action) = (self.address(key), action.to_owned());
         move |error| StoreError::Remote { url, action, reason: error.to_string() }
     }
 

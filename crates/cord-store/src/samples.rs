@@ -42,6 +42,11 @@ pub struct SampleRow {
 /// `delimiter`), the marks as one JSON object (null where there are none; the column is absent where no row has any), and the usage as `prompt_tokens`, `generated_tokens` and `scored_tokens`.
 pub fn samples_to_parquet(rows: &[SampleRow]) -> Result<Vec<u8>, StoreError> {
     let rows = sorted(TABLE, rows, |row| (row.problem.as_str(), row.sample))?;
+    let marked = rows.iter().any(|row| !row.marks.is_empty());
+    Columns::groups_to_parquet(TABLE, &rows, |rows| columns(rows, marked))
+}
+
+fn columns(rows: &[&SampleRow], marked: bool) -> Result<Columns, StoreError> {
     let mut columns = Columns::default();
     columns.text("problem", rows.iter().map(|row| row.problem.as_str()));
     columns.small("sample", rows.iter().map(|row| row.sample));
@@ -51,9 +56,9 @@ pub fn samples_to_parquet(rows: &[SampleRow]) -> Result<Vec<u8>, StoreError> {
     columns.optional_text("reason", rows.iter().map(|row| row.reason.as_deref()));
     columns.optional_text("extracted", rows.iter().map(|row| row.extracted.as_deref()));
     columns.flag("correct", rows.iter().map(|row| row.correct));
-    if rows.iter().any(|row| !row.marks.is_empty()) {
+    if marked {
         let mut written = Vec::new();
-        for row in &rows {
+        for row in rows {
             let place = format!("problem `{}`, sample {}", row.problem, row.sample);
             row.marks.values().try_for_each(|value| finite(TABLE, &place, Some(*value)))?;
             written.push((!row.marks.is_empty()).then(|| serde_json::json!(row.marks).to_string()));
@@ -61,7 +66,7 @@ pub fn samples_to_parquet(rows: &[SampleRow]) -> Result<Vec<u8>, StoreError> {
         columns.optional_text("marks", written.iter().map(Option::as_deref));
     }
     columns.usage(&rows.iter().map(|row| row.usage));
-    columns.into_parquet(TABLE)
+    Ok(columns)
 }
 
 /// Reads samples, in the file's order.

@@ -26,6 +26,10 @@ pub fn trajectories_to_parquet(rows: &[Trajectory]) -> Result<Vec<u8>, StoreErro
             finite(TABLE, &format!("{place}, step {index}"), step.score)?;
         }
     }
+    Columns::groups_to_parquet(TABLE, &rows, |rows| Ok(columns(rows)))
+}
+
+fn columns(rows: &[&Trajectory]) -> Columns {
     let mut columns = Columns::default();
     columns.text("problem", rows.iter().map(|row| row.problem.as_str()));
     columns.small("index", rows.iter().map(|row| row.index));
@@ -45,7 +49,7 @@ pub fn trajectories_to_parquet(rows: &[Trajectory]) -> Result<Vec<u8>, StoreErro
     let field = Arc::new(Field::new("item", steps.data_type().clone(), false));
     let lengths = OffsetBuffer::from_lengths(rows.iter().map(|row| row.steps.len()));
     columns.add("steps", ListArray::new(field, lengths, Arc::new(steps), None));
-    columns.into_parquet(TABLE)
+    columns
 }
 
 /// Reads trajectories, in the file's order.
