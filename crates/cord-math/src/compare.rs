@@ -71,6 +71,20 @@ impl Comparer<'_> {
                 let quotient = Expression::Quotient(Box::new((a.clone(), b.clone())));
                 return Ok(doubted(self.same_expression(&quotient, &quantity.number)?));
             }
+            (Value::Cases(a), Value::Cases(b)) => return self.same_cases(a, b, deeper),
+            (Value::Reals, other) | (other, Value::Reals) if other.name() == Some("R") => {
+                return Ok(Some(Ground::Convention));
+            }
+            (vector @ (Value::Matrix(_) | Value::List { .. }), Value::Quantity(_))
+                if self.in_unit_vectors(vector, given)? =>
+            {
+                return Ok(Some(Ground::Convention));
+            }
+            (Value::Quantity(_), vector @ (Value::Matrix(_) | Value::List { .. }))
+                if self.in_unit_vectors(vector, gold)? =>
+            {
+                return Ok(Some(Ground::Convention));
+            }
             (Value::Matrix(rows), list @ Value::List { brackets: Brackets::Round | Brackets::Square, .. }) => {
                 return self.vector_and_list(rows, list, true, deeper);
             }
@@ -100,10 +114,10 @@ impl Comparer<'_> {
                 let (a, b) = if gold_is_set { (set, items) } else { (items, set) };
                 Ok(doubted(self.same_set(a, b, deeper)?))
             }
-            (Value::Set(items), other) if items.len() == 1 && !matches!(other, Value::List { .. }) => {
+            (Value::Set(items), other) if items.len() == 1 && !is_row(other) => {
                 Ok(doubted(self.same(&items[0], other, deeper)?))
             }
-            (other, Value::Set(items)) if items.len() == 1 && !matches!(other, Value::List { .. }) => {
+            (other, Value::Set(items)) if items.len() == 1 && !is_row(other) => {
                 Ok(doubted(self.same(other, &items[0], deeper)?))
             }
             (Value::Membership { variable: a, of: x }, Value::Membership { variable: b, of: y }) => {
@@ -201,8 +215,17 @@ impl Comparer<'_> {
                 None => Ok(None),
             },
             // `1 radian` is the number 1; any other unit left out is taken to be the gold one's.
-            (Measure::Unit(_), Measure::None) | (Measure::None, Measure::Unit(_)) => {
-                Ok(doubted(self.same_expression(&gold.number, &given.number)?))
+            (Measure::Unit(unit), Measure::None) | (Measure::None, Measure::Unit(unit)) => {
+                let bare = self.same_expression(&gold.number, &given.number)?;
+                let (counted, dozens) = unit::counted(unit);
+                if bare.is_some() || !dozens {
+                    return Ok(doubted(bare));
+                }
+                let by = |measure: &Measure| {
+                    if *measure == Measure::None { Rational::one() } else { counted.factor.clone() }
+                };
+                let (a, b) = (scaled(&gold.number, by(&gold.measure)), scaled(&given.number, by(&given.measure)));
+                Ok(doubted(self.same_expression(&a, &b)?))
             }
             _ => Ok(None),
         }
@@ -348,12 +371,86 @@ impl Comparer<'_> {
     /// A vector as a column, a row or a tuple.
     fn vector_and_list(&mut self, rows: &[Vec<Expression>], list: &Value, gold_is_matrix: bool, depth: u32) -> Same {
         let Value::List { items, .. } = list else { return Ok(None) };
+        // `[[1,2],[3,4]]`: the rows one by one.
+        let inner = |item: &Value| matches!(item, Value::List { brackets: Brackets::Round | Brackets::Square, .. });
+        if items.iter().all(inner) && items.len() == rows.len() {
+            for (row, item) in rows.iter().zip(items) {
+                let Value::List { items, .. } = item else { return Ok(None) };
+                let cells: Vec<Value> = row.iter().cloned().map(Value::number).collect();
+                let (a, b) = if gold_is_matrix { (&cells, items) } else { (items, &cells) };
+                if self.same_items(a, b, depth)?.is_none() {
+                    return Ok(None);
+                }
+            }
+            return Ok(Some(Ground::Convention));
+        }
         if rows.len() != 1 && rows[0].len() != 1 {
             return Ok(None);
         }
         let entries: Vec<Value> = rows.iter().flatten().cloned().map(Value::number).collect();
         let (a, b) = if gold_is_matrix { (&entries, items) } else { (items, &entries) };
         Ok(doubted(self.same_items(a, b, depth)?))
+    }
+
+    /// Is a formula such as `i + 2j - k` the vector?
+    fn in_unit_vectors(&mut self, vector: &Value, formula: &Value) -> Result<bool, OutOfFuel> {
+        let Some(formula) = formula.formula() else { return Ok(false) };
+        let names = formula.variables();
+        if !names.contains(&"j") && !names.contains(&"k") {
+            return Ok(false);
+        }
+        let entries: Option<Vec<&Expression>> = match vector {
+            Value::Matrix(rows) if rows.len() == 1 || rows[0].len() == 1 => Some(rows.iter().flatten().collect()),
+            Value::List { brackets: Brackets::Round | Brackets::Square, items, .. } => {
+                items.iter().map(Value::formula).collect()
+            }
+            _ => None,
+        };
+        let Some(entries) = entries.filter(|entries| (2..=3).contains(&entries.len())) else { return Ok(false) };
+        let unit = |name: &str| Expression::Variable(name.to_owned());
+        let imaginary = |part: &Expression| (*part == Expression::ImaginaryUnit).then(|| unit("i"));
+        let sum = entries
+            .iter()
+            .zip(["i", "j", "k"])
+            .map(|(entry, name)| Expression::Product(vec![(*entry).clone(), unit(name)]));
+        let sum = Expression::Sum(sum.collect());
+        Ok(self.same_expression(&sum, &formula.replaced(&imaginary))?.is_some())
+    }
+
+    /// Each piece of one in the other; `otherwise` stands for whatever condition is left.
+    fn same_cases(&mut self, gold: &[(Value, Option<Value>)], given: &[(Value, Option<Value>)], depth: u32) -> Same {
+        if gold.len() != given.len() {
+            return Ok(None);
+        }
+        let mut worst = Ground::Exact;
+        let mut left: Vec<&(Value, Option<Value>)> = given.iter().collect();
+        // Those with a condition first, so that `otherwise` finds what they leave.
+        for expected in
+            gold.iter().filter(|piece| piece.1.is_some()).chain(gold.iter().filter(|piece| piece.1.is_none()))
+        {
+            let mut found = None;
+            let firm = left.iter().enumerate().filter(|(_, piece)| piece.1.is_some());
+            let loose = left.iter().enumerate().filter(|(_, piece)| piece.1.is_none());
+            for (place, piece) in firm.chain(loose) {
+                let Some(body) = self.same(&expected.0, &piece.0, depth)? else { continue };
+                let condition = match (&expected.1, &piece.1) {
+                    (Some(a), Some(b)) => self.same(a, b, depth)?,
+                    _ => Some(Ground::Convention),
+                };
+                if let Some(condition) = condition {
+                    found = Some((place, body.max(condition)));
+                    break;
+                }
+            }
+            match found {
+                Some((place, ground)) => {
+                    worst = worst.max(ground);
+                    left.swap_remove(place);
+                }
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(worst))
     }
 
     fn same_ratio(&mut self, gold: &[Expression], given: &[Expression]) -> Same {
@@ -445,6 +542,11 @@ fn is_natural(value: &Value) -> bool {
         Some(Expression::Number(number)) => number.is_integer() && number.numer().sign() != num_bigint::Sign::Minus,
         _ => false,
     }
+}
+
+/// Several answers, rather than one tuple?
+fn is_row(value: &Value) -> bool {
+    matches!(value, Value::List { brackets: Brackets::None, .. })
 }
 
 fn is_text(value: &Value) -> bool {

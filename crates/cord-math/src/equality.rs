@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::choice::{choice, without_choice};
 use crate::compare::{Comparer, Decision, ListOrder};
+use crate::family;
 use crate::fuel::{Fuel, OutOfFuel};
 use crate::reading::read;
 use crate::token::{Token, same_spelling, tokens, with_thousands};
@@ -80,6 +81,22 @@ pub(crate) fn equal_within(
     }
     if let Some(ground) = congruent(&gold, &given, &mut comparer)? {
         return Ok(Some(ground));
+    }
+    if let Some(ground) = family::same(&gold, &given, (congruence(&gold), congruence(&given)), &mut comparer)? {
+        return Ok(Some(ground));
+    }
+    // `A(1,2)` is the point `(1,2)`, as long as both do not name one. A gold `C(10,3)` is a number.
+    let point = labelled_point(&gold).filter(|_| !matches!(golds[0], Value::Quantity(_)));
+    match (point, labelled_point(&given)) {
+        (Some(point), None) => {
+            let point = read(point, 0, comparer.fuel)?;
+            return Ok(comparer.same(&point, &givens[0], 0)?.map(|_| Ground::Convention));
+        }
+        (None, Some(point)) => {
+            let point = read(point, 0, comparer.fuel)?;
+            return Ok(comparer.same(&golds[0], &point, 0)?.map(|_| Ground::Convention));
+        }
+        _ => {}
     }
     // `5 m` may be a product; beside a length it is one too.
     if let Some(unit) = lettered_unit(&given, comparer.fuel)?
@@ -197,21 +214,47 @@ fn residue(tokens: &[Token]) -> Option<(&[Token], &[Token])> {
     (!value.is_empty() && !modulus.is_empty()).then_some((value, modulus))
 }
 
-fn has_unit(value: &Value) -> bool {
-    matches!(value, Value::Quantity(quantity) if matches!(quantity.measure, Measure::Unit(_)))
+/// `x \equiv 3 \pmod 7` says that all such `x` are meant; `3 \pmod 7` may be a number below seven.
+fn congruence(tokens: &[Token]) -> Option<(&[Token], &[Token])> {
+    residue(tokens).filter(|_| tokens.iter().any(|token| token.is_command("equiv")))
 }
 
-/// `5 m`, `5 m^2` with a unit of one letter outside `\text`.
+/// The coordinates of `A(1, 2)`.
+fn labelled_point(tokens: &[Token]) -> Option<&[Token]> {
+    let [Token::Word(letter), point @ ..] = tokens else { return None };
+    let [Token::Char('('), inner @ .., Token::Char(')')] = point else { return None };
+    let capital = letter.len() == 1 && letter.bytes().all(|b| b.is_ascii_uppercase());
+    let bracketed = inner.iter().any(|token| matches!(token, Token::Char('(' | ')')));
+    (capital && !bracketed && inner.iter().any(|token| matches!(token, Token::Comma { .. }))).then_some(point)
+}
+
+fn has_unit(value: &Value) -> bool {
+    match value {
+        Value::Quantity(quantity) => matches!(quantity.measure, Measure::Unit(_)),
+        Value::Relation { sides, .. } => sides.last().is_some_and(has_unit),
+        _ => false,
+    }
+}
+
+/// `5 m`, `5 m^2`, `5 m/s` with units of one letter outside `\text`.
 fn lettered_unit(tokens: &[Token], fuel: &mut Fuel) -> Result<Option<Value>, OutOfFuel> {
-    let place = match tokens {
-        [.., Token::Word(_)] => tokens.len() - 1,
-        [.., Token::Word(_), Token::Char('^'), Token::Number(_)] => tokens.len() - 3,
-        _ => return Ok(None),
+    let of_unit = |token: &Token| match token {
+        Token::Word(letter) => crate::unit::letter(letter).is_some(),
+        Token::Char('/' | '^') | Token::Number(_) => true,
+        _ => false,
     };
-    let Token::Word(letter) = &tokens[place] else { return Ok(None) };
-    let Some(name) = crate::unit::letter(letter) else { return Ok(None) };
+    let begin = tokens.iter().rposition(|token| !of_unit(token)).map_or(0, |place| place + 1);
+    let is_word = |token: &Token| matches!(token, Token::Word(_));
+    let Some(first) = tokens[begin..].iter().position(is_word).map(|place| begin + place) else { return Ok(None) };
     let mut spelled = tokens.to_vec();
-    spelled[place] = Token::Word(name.to_owned());
+    for token in &mut spelled[first..] {
+        if let Token::Word(letter) = token
+            && let Some(name) = crate::unit::letter(letter)
+        {
+            *token = Token::Word(name.to_owned());
+        }
+    }
+    fuel.spend(tokens.len() as u64)?;
     read(&spelled, 0, fuel).map(Some)
 }
 
@@ -221,6 +264,14 @@ fn readings(tokens: &[Token], fuel: &mut Fuel) -> Result<Vec<Value>, OutOfFuel> 
     let mut readings = vec![read(tokens, 0, fuel)?];
     if let Some(grouped) = with_thousands(tokens) {
         readings.push(read(&grouped, 0, fuel)?);
+    }
+    // `3 and 1/2` is a mixed number as well as a row of two.
+    if let [Token::Number(_), and, Token::Number(above), Token::Char('/'), Token::Number(below)] = tokens
+        && and.is_word("and")
+        && above.parse::<u32>().ok().zip(below.parse::<u32>().ok()).is_some_and(|(above, below)| above < below)
+    {
+        let mixed: Vec<Token> = tokens.iter().filter(|token| !token.is_word("and")).cloned().collect();
+        readings.push(read(&mixed, 0, fuel)?);
     }
     // Plain text writes a set as `{1, 2}`, where LaTeX sees a group.
     if let [Token::Open, inner @ .., Token::Close] = tokens

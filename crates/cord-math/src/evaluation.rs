@@ -1,12 +1,13 @@
 //! The value of an expression at a point, and equality at seeded points.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use num_bigint::BigInt;
 use num_traits::{Signed, ToPrimitive, Zero};
 
 use crate::complex::Complex;
-use crate::expression::{Expression, Function};
+use crate::expression::{Expression, Function, Range, Ranged};
 use crate::fuel::{Fuel, OutOfFuel};
 use crate::rational::{Rational, bits, pay_for};
 use crate::real::Real;
@@ -21,11 +22,18 @@ const CALL: u64 = 2000;
 /// Fixed, so that a verdict is the same on every machine and day.
 const SEED: u64 = 0x636f_7264_6d61_7468;
 
+/// More terms than this of an endless sum are not added.
+const MOST_TERMS: i64 = 3000;
+/// Nodes of the double exponential rule for each unit of its variable.
+const STEPS: i64 = 32;
+
 /// Values for variables.
 pub(crate) type Point<'a> = BTreeMap<&'a str, Complex>;
 
 struct Evaluation<'a, 'f> {
     point: &'a Point<'a>,
+    /// Variables that sums and integrals run through, the innermost last.
+    bound: Vec<(String, Complex)>,
     /// The magnitude of the largest term of any sum: what a cancelled sum is measured by.
     largest: Option<i64>,
     fuel: &'f mut Fuel,
@@ -51,7 +59,10 @@ impl Evaluation<'_, '_> {
                 pay_for(bits(number), self.fuel)?;
                 Some(Complex::real(Real::rational(number)))
             }
-            Expression::Variable(name) => self.point.get(name.as_str()).cloned(),
+            Expression::Variable(name) => {
+                let bound = self.bound.iter().rev().find(|(own, _)| own == name).map(|(_, value)| value);
+                bound.or_else(|| self.point.get(name.as_str())).cloned()
+            }
             Expression::Pi => Some(Complex::real(Real::pi())),
             Expression::Euler => Complex::integer(1).exp(),
             Expression::ImaginaryUnit => Some(Complex::i()),
@@ -108,7 +119,86 @@ impl Evaluation<'_, '_> {
                 let argument = some!(self.value(argument)?);
                 self.call(*function, &argument)?
             }
+            Expression::Ranged(Range::Integral, ranged) => self.integral(ranged)?,
+            Expression::Ranged(range, ranged) => self.series(*range, ranged)?,
         })
+    }
+
+    /// A formula's value where its bound variable has a value.
+    fn value_at(&mut self, ranged: &Ranged, value: Complex) -> Found {
+        self.bound.push((ranged.variable.clone(), value));
+        let found = self.value(&ranged.body);
+        self.bound.pop();
+        found
+    }
+
+    /// Term by term; without an upper bound until the terms are too small to count, if they ever are.
+    fn series(&mut self, range: Range, ranged: &Ranged) -> Found {
+        let endless = ranged.to.infinite() == Some(true) && range == Range::Sum;
+        let from = some!(some!(self.value(&ranged.from)?).re.near_integer().and_then(|n| n.to_i64()));
+        let to = if endless {
+            from.saturating_add(MOST_TERMS)
+        } else {
+            let to = some!(self.value(&ranged.to)?);
+            some!(to.re.near_integer().filter(|_| to.is_real()).and_then(|n| n.to_i64()))
+        };
+        let mut total = Complex::integer(i64::from(range == Range::Product));
+        let mut vanishing = 0;
+        for n in from..=to {
+            let term = some!(self.value_at(ranged, Complex::integer(n))?);
+            if range == Range::Product {
+                total = total.mul(&term);
+                continue;
+            }
+            self.largest = self.largest.max(magnitude(&term));
+            total = total.add(&term);
+            let small = match (magnitude(&term), magnitude(&total)) {
+                (None, _) => true,
+                (Some(own), Some(all)) => own < all - 260,
+                _ => false,
+            };
+            vanishing = if small { vanishing + 1 } else { 0 };
+            if endless && vanishing == 8 {
+                return Ok(Some(total));
+            }
+        }
+        Ok((!endless).then_some(total))
+    }
+
+    /// By the antiderivative where there is one, else by the double exponential rule of Takahasi and Mori (1974).
+    fn integral(&mut self, ranged: &Ranged) -> Found {
+        if let Some(difference) = crate::integral::between(ranged, self.fuel)? {
+            return self.value(&difference);
+        }
+        let (from, to) = (some!(self.value(&ranged.from)?), some!(self.value(&ranged.to)?));
+        if !from.is_real() || !to.is_real() {
+            return Ok(None);
+        }
+        let half = some!(to.sub(&from).div(&Complex::integer(2)));
+        let middle = from.add(&half);
+        let mut coarse = Complex::integer(0);
+        let mut fine = some!(self.value_at(ranged, middle)?).mul(&Complex::real(nodes()[0].1.clone()));
+        coarse = coarse.add(&fine);
+        for (place, (off, weight)) in nodes().iter().enumerate().skip(1) {
+            let step = half.mul(&Complex::real(off.clone()));
+            let (low, high) = (from.add(&step), to.sub(&step));
+            let pair = some!(self.value_at(ranged, low)?).add(&some!(self.value_at(ranged, high)?));
+            let pair = pair.mul(&Complex::real(weight.clone()));
+            fine = fine.add(&pair);
+            if place % 2 == 0 {
+                coarse = coarse.add(&pair);
+            }
+        }
+        let coarse = coarse.add(&coarse);
+        // Halving the step doubles the digits that are right: half of them must have been before.
+        let settled = match (magnitude(&fine.sub(&coarse)), magnitude(&fine)) {
+            (None, _) => true,
+            (Some(off), scale) => off < scale.unwrap_or(0).max(0) - SHARED / 2,
+        };
+        if !settled {
+            return Ok(None);
+        }
+        Ok(fine.mul(&half).div(&Complex::integer(STEPS)))
     }
 
     fn is_noise(&self, value: &Complex) -> bool {
@@ -179,10 +269,11 @@ impl Evaluation<'_, '_> {
             Function::Floor if argument.is_real() => integer(argument.re.floor()),
             Function::Ceil if argument.is_real() => integer(argument.re.neg().floor().map(|n| -n)),
             Function::Floor | Function::Ceil => None,
-            Function::Factorial => {
+            Function::Factorial | Function::DoubleFactorial => {
                 let n = some!(small_integer(argument));
                 let mut product = one;
-                for factor in 2..=n {
+                let step = if function == Function::Factorial { 1 } else { 2 };
+                for factor in (1..=n).rev().step_by(step) {
                     self.fuel.spend(PRODUCT)?;
                     product = product.mul(&Complex::integer(factor));
                 }
@@ -190,6 +281,24 @@ impl Evaluation<'_, '_> {
             }
         })
     }
+}
+
+/// Where on (-1, 1) the double exponential rule looks, as the distance from the nearer end, and with what weight,
+/// from the middle outwards.
+fn nodes() -> &'static [(Real, Real)] {
+    static NODES: OnceLock<Vec<(Real, Real)>> = OnceLock::new();
+    NODES.get_or_init(|| {
+        let half_pi = Real::pi().mul(&Real::rational(&Rational::new(1.into(), 2.into())));
+        let node = |place: i64| {
+            let (sinh, cosh) = Complex::real(Real::rational(&Rational::new(place.into(), STEPS.into()))).sinh_cosh()?;
+            let u = Complex::real(half_pi.mul(&sinh.re));
+            let (_, inner) = u.sinh_cosh()?;
+            let off = u.neg().exp()?.re.div(&inner.re)?;
+            let weight = half_pi.mul(&cosh.re).div(&inner.re.mul(&inner.re))?;
+            Some((off, weight))
+        };
+        (0..=5 * STEPS).map_while(node).collect()
+    })
 }
 
 fn small_integer(value: &Complex) -> Option<i64> {
@@ -204,7 +313,7 @@ fn magnitude(value: &Complex) -> Option<i64> {
 /// The value of a constant expression as a real number, if it has one.
 pub(crate) fn real_value(expression: &Expression, fuel: &mut Fuel) -> Result<Option<Real>, OutOfFuel> {
     let point = Point::new();
-    let mut evaluation = Evaluation { point: &point, largest: None, fuel };
+    let mut evaluation = Evaluation { point: &point, bound: Vec::new(), largest: None, fuel };
     let Some(value) = evaluation.value(expression)? else { return Ok(None) };
     let value = if evaluation.is_noise(&value) { Complex::integer(0) } else { value };
     Ok(value.is_real().then_some(value.re))
@@ -267,7 +376,7 @@ pub(crate) fn agree(gold: &Expression, given: &Expression, fuel: &mut Fuel) -> R
         let mut agreed = 0;
         for round in 0..rounds {
             let point = point(&variables, *domain, round);
-            let mut evaluation = Evaluation { point: &point, largest: None, fuel };
+            let mut evaluation = Evaluation { point: &point, bound: Vec::new(), largest: None, fuel };
             let Some(expected) = evaluation.value(gold)? else { continue };
             if *domain == Domain::Real && !variables.is_empty() && !expected.is_real() {
                 continue;
@@ -290,7 +399,10 @@ pub(crate) fn agree(gold: &Expression, given: &Expression, fuel: &mut Fuel) -> R
 /// Has it a value at whole numbers only?
 fn needs_whole_numbers(part: &Expression) -> bool {
     match part {
-        Expression::Call(Function::Factorial, argument) => !argument.is_constant(),
+        Expression::Call(Function::Factorial | Function::DoubleFactorial, argument) => !argument.is_constant(),
+        Expression::Ranged(Range::Sum | Range::Product, ranged) => {
+            !ranged.from.is_constant() || !ranged.to.is_constant()
+        }
         Expression::Binomial(pair) => !pair.0.is_constant() || !pair.1.is_constant(),
         Expression::Power(pair) => {
             matches!(&pair.0, Expression::Number(base) if base.is_negative()) && !pair.1.is_constant()
@@ -309,7 +421,7 @@ pub(crate) fn constant_ratio(a: &Expression, b: &Expression, fuel: &mut Fuel) ->
     let mut agreed = 0;
     for round in 0..6 {
         let point = point(&variables, Domain::Real, round);
-        let mut evaluation = Evaluation { point: &point, largest: None, fuel };
+        let mut evaluation = Evaluation { point: &point, bound: Vec::new(), largest: None, fuel };
         let (Some(above), Some(below)) = (evaluation.value(a)?, evaluation.value(b)?) else { continue };
         if evaluation.is_noise(&above) || evaluation.is_noise(&below) {
             continue;

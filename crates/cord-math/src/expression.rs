@@ -24,6 +24,24 @@ pub(crate) enum Expression {
     Logarithm(Box<(Expression, Expression)>),
     /// `n` over `k`.
     Binomial(Box<(Expression, Expression)>),
+    Ranged(Range, Box<Ranged>),
+}
+
+/// What is made of the values that a formula takes while its variable runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Range {
+    Sum,
+    Product,
+    Integral,
+}
+
+/// A formula whose variable runs between two bounds and is bound there.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Ranged {
+    pub(crate) variable: String,
+    pub(crate) from: Expression,
+    pub(crate) to: Expression,
+    pub(crate) body: Expression,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,6 +64,8 @@ pub(crate) enum Function {
     Floor,
     Ceil,
     Factorial,
+    /// `n(n-2)(n-4)…`.
+    DoubleFactorial,
 }
 
 impl Function {
@@ -109,6 +129,7 @@ impl Expression {
             | Self::Logarithm(pair)
             | Self::Binomial(pair) => vec![&pair.0, &pair.1],
             Self::Call(_, argument) => vec![argument],
+            Self::Ranged(_, ranged) => vec![&ranged.from, &ranged.to, &ranged.body],
             _ => Vec::new(),
         }
     }
@@ -118,13 +139,17 @@ impl Expression {
         answers(self) || self.parts().into_iter().any(|part| part.any(answers))
     }
 
-    /// The names of its variables, sorted, each once.
+    /// The names of its free variables, sorted, each once.
     pub(crate) fn variables(&self) -> Vec<&str> {
         let mut names = Vec::new();
         let mut open = vec![self];
         while let Some(next) = open.pop() {
             match next {
                 Self::Variable(name) => names.push(name.as_str()),
+                Self::Ranged(_, ranged) => {
+                    open.extend([&ranged.from, &ranged.to]);
+                    names.extend(ranged.body.variables().into_iter().filter(|name| *name != ranged.variable));
+                }
                 other => open.extend(other.parts()),
             }
         }
@@ -133,9 +158,60 @@ impl Expression {
         names
     }
 
-    /// Without variables?
+    /// Without free variables?
     pub(crate) fn is_constant(&self) -> bool {
         !self.any(&|part| matches!(part, Self::Variable(_)))
+            || (self.any(&|part| matches!(part, Self::Ranged(..))) && self.variables().is_empty())
+    }
+
+    /// How many expressions it is made of.
+    pub(crate) fn size(&self) -> u64 {
+        1 + self.parts().into_iter().map(Self::size).sum::<u64>()
+    }
+
+    /// With another expression wherever `which` answers with one.
+    pub(crate) fn replaced(&self, which: &dyn Fn(&Self) -> Option<Self>) -> Self {
+        if let Some(other) = which(self) {
+            return other;
+        }
+        let all = |parts: &[Self]| parts.iter().map(|part| part.replaced(which)).collect();
+        let pair = |pair: &(Self, Self)| Box::new((pair.0.replaced(which), pair.1.replaced(which)));
+        match self {
+            Self::Sum(parts) => Self::Sum(all(parts)),
+            Self::Product(parts) => Self::Product(all(parts)),
+            Self::Quotient(both) => Self::Quotient(pair(both)),
+            Self::Power(both) => Self::Power(pair(both)),
+            Self::Root(both) => Self::Root(pair(both)),
+            Self::Logarithm(both) => Self::Logarithm(pair(both)),
+            Self::Binomial(both) => Self::Binomial(pair(both)),
+            Self::Call(function, argument) => Self::call(*function, argument.replaced(which)),
+            Self::Ranged(range, ranged) => Self::Ranged(
+                *range,
+                Box::new(Ranged {
+                    variable: ranged.variable.clone(),
+                    from: ranged.from.replaced(which),
+                    to: ranged.to.replaced(which),
+                    body: ranged.body.replaced(which),
+                }),
+            ),
+            other => other.clone(),
+        }
+    }
+
+    /// With `by` in place of a variable. A variable that is bound inside keeps its meaning.
+    pub(crate) fn with(&self, name: &str, by: &Self) -> Self {
+        self.replaced(&|part| match part {
+            Self::Variable(own) if own == name => Some(by.clone()),
+            Self::Ranged(range, ranged) if ranged.variable == name => Some(Self::Ranged(
+                *range,
+                Box::new(Ranged {
+                    from: ranged.from.with(name, by),
+                    to: ranged.to.with(name, by),
+                    ..(**ranged).clone()
+                }),
+            )),
+            _ => None,
+        })
     }
 
     /// Is it infinite, and on which side?

@@ -6,13 +6,14 @@
 //! product = power (("*" | "/")? power)*            a product without sign binds as tight as one with
 //! power   = postfix ("^" exponent)?                -2^2 is -(2^2)
 //! postfix = atom ("!" | "°")*
+//! joined  = sum (("\choose" | "\over" | "\bmod") sum)?
 //! atom    = digits mixed? | letter ("_" index)? | "(" sum ")" | "{" sum "}" | "|" sum "|" | "\frac" group group
 //!         | "\sqrt" ("[" sum "]")? group | function ("^" exponent)? argument | …
 //! ```
 
 use num_traits::{One, Signed};
 
-use crate::expression::{Expression, Function};
+use crate::expression::{Expression, Function, Range};
 use crate::fuel::{Fuel, OutOfFuel};
 use crate::rational::{Rational, integer};
 use crate::token::Token;
@@ -36,17 +37,17 @@ pub(crate) fn parse(tokens: &[Token], branch: Branch, depth: u32, fuel: &mut Fue
         return Ok(None);
     }
     let mut cursor = Cursor { tokens, at: 0, depth, bars: 0, branch, fuel };
-    let parsed = cursor.sum()?;
+    let parsed = cursor.joined()?;
     Ok(parsed.filter(|_| cursor.at == tokens.len()))
 }
 
 pub(crate) struct Cursor<'a, 'f> {
     tokens: &'a [Token],
     pub(crate) at: usize,
-    depth: u32,
+    pub(crate) depth: u32,
     /// How many absolute values are open: a `|` after an operand then closes.
     bars: u32,
-    branch: Branch,
+    pub(crate) branch: Branch,
     pub(crate) fuel: &'f mut Fuel,
 }
 
@@ -70,6 +71,11 @@ impl<'a> Cursor<'a, '_> {
         self.tokens.get(self.at..).unwrap_or_default()
     }
 
+    /// Is the first token a sign?
+    pub(crate) fn is_signed(&self) -> bool {
+        matches!(self.tokens.first(), Some(Token::Char('-' | '+')))
+    }
+
     fn take(&mut self, token: &Token) -> bool {
         let found = self.peek() == Some(token);
         self.at += usize::from(found);
@@ -80,7 +86,7 @@ impl<'a> Cursor<'a, '_> {
         self.take(&Token::Char(character))
     }
 
-    fn enter(&mut self) -> Result<(), OutOfFuel> {
+    pub(crate) fn enter(&mut self) -> Result<(), OutOfFuel> {
         self.depth += 1;
         if self.depth > MAX_DEPTH { Err(self.fuel.refuse()) } else { Ok(()) }
     }
@@ -107,7 +113,31 @@ impl<'a> Cursor<'a, '_> {
         Ok(negative)
     }
 
-    fn sum(&mut self) -> Parsed {
+    /// A sum, or what `\choose`, `\over` and `\bmod` join of two.
+    fn joined(&mut self) -> Parsed {
+        let first = some!(self.sum()?);
+        let Some(Token::Command(name)) = self.peek() else { return Ok(Some(first)) };
+        if !matches!(name.as_str(), "choose" | "over" | "bmod") {
+            return Ok(Some(first));
+        }
+        self.at += 1;
+        let second = some!(self.sum()?);
+        Ok(match name.as_str() {
+            "choose" => Some(Expression::Binomial(Box::new((first, second)))),
+            "over" => Some(Expression::Quotient(Box::new((first, second)))),
+            // `7 \bmod 10` names a residue; only a number beyond the modulus is one to reduce.
+            _ => match (first, second) {
+                (Expression::Number(n), Expression::Number(by))
+                    if n.is_integer() && by.is_integer() && by.is_positive() && (n.is_negative() || n >= by) =>
+                {
+                    Some(Expression::Number(((n % &by) + &by) % by))
+                }
+                _ => None,
+            },
+        })
+    }
+
+    pub(crate) fn sum(&mut self) -> Parsed {
         let mut terms = Vec::new();
         let mut negative = self.signs()?;
         loop {
@@ -121,7 +151,7 @@ impl<'a> Cursor<'a, '_> {
         Ok(Some(single(terms, Expression::Sum)))
     }
 
-    fn product(&mut self) -> Parsed {
+    pub(crate) fn product(&mut self) -> Parsed {
         let (mut above, mut below) = (vec![some!(self.power()?)], Vec::new());
         loop {
             self.fuel.spend(1)?;
@@ -176,10 +206,12 @@ impl<'a> Cursor<'a, '_> {
         for _ in 0..3 {
             if self.take_char('!') {
                 // `n!!` is no factorial of a factorial.
-                if self.peek() == Some(&Token::Char('!')) {
+                let double = self.take_char('!');
+                if double && self.peek() == Some(&Token::Char('!')) {
                     return Ok(None);
                 }
-                value = Expression::call(Function::Factorial, value);
+                let function = if double { Function::DoubleFactorial } else { Function::Factorial };
+                value = Expression::call(function, value);
             } else if self.take(&Token::Command("degree".to_owned())) {
                 let degree = Expression::Number(Rational::new(1.into(), 180.into()));
                 value = Expression::Product(vec![value, degree, Expression::Pi]);
@@ -195,11 +227,17 @@ impl<'a> Cursor<'a, '_> {
         let Some(token) = self.tokens.get(self.at) else { return Ok(None) };
         match token {
             Token::Number(_) => self.number(),
+            Token::Char('_' | '^') => self.scripted(),
+            Token::Open if self.tokens.get(self.at + 1) == Some(&Token::Close) => self.scripted(),
             Token::Open => self.grouped(&Token::Close),
             Token::Char('(') => self.grouped(&Token::Char(')')),
             Token::Char('[') => self.grouped(&Token::Char(']')),
             Token::Char('|') => {
                 self.at += 1;
+                if begins_matrix(self.peek()) {
+                    let found = self.determinant()?;
+                    return Ok(found.filter(|_| self.take_char('|')));
+                }
                 self.bars += 1;
                 self.enter()?;
                 let inner = some!(self.sum()?);
@@ -209,7 +247,10 @@ impl<'a> Cursor<'a, '_> {
             }
             Token::Word(word) => {
                 self.at += 1;
-                Ok(self.word(word))
+                match self.selection(word)? {
+                    Some(selection) => Ok(Some(selection)),
+                    None => Ok(self.word(word)),
+                }
             }
             Token::Command(name) => {
                 self.at += 1;
@@ -223,20 +264,14 @@ impl<'a> Cursor<'a, '_> {
         self.at += 1;
         self.enter()?;
         let bars = std::mem::take(&mut self.bars);
-        let inner = some!(self.sum()?);
-        // `{n \choose k}`.
-        let inner = if self.take(&Token::Command("choose".to_owned())) {
-            Expression::Binomial(Box::new((inner, some!(self.sum()?))))
-        } else {
-            inner
-        };
+        let inner = some!(self.joined()?);
         self.bars = bars;
         self.depth -= 1;
         Ok(self.take(close).then_some(inner))
     }
 
     /// A group in braces, or the one token that TeX takes without them.
-    fn argument(&mut self) -> Parsed {
+    pub(crate) fn argument(&mut self) -> Parsed {
         match self.peek() {
             Some(Token::Open | Token::Char('(') | Token::Number(_)) => self.atom(),
             Some(Token::Word(_) | Token::Command(_)) => {
@@ -332,6 +367,22 @@ impl<'a> Cursor<'a, '_> {
             "lfloor" => self.between("rfloor", Function::Floor),
             "lceil" => self.between("rceil", Function::Ceil),
             "log" | "lg" => self.logarithm(),
+            "sum" => self.ranged(Range::Sum),
+            "prod" => self.ranged(Range::Product),
+            "int" => self.ranged(Range::Integral),
+            "det" => self.determinant(),
+            "begin vmatrix" => {
+                self.at -= 1;
+                self.determinant()
+            }
+            "gcd" | "lcm" | "max" | "min" => self.selection(name),
+            "cis" => {
+                let angle = some!(self.applied()?);
+                let part = |function| Expression::call(function, angle.clone());
+                let imaginary = Expression::Product(vec![Expression::ImaginaryUnit, part(Function::Sin)]);
+                Ok(Some(Expression::Sum(vec![part(Function::Cos), imaginary])))
+            }
+            "overline" if let Some(conjugate) = self.conjugate()? => Ok(Some(conjugate)),
             "overline" | "angle" | "triangle" => {
                 // A segment is named by its ends, with the bar or without.
                 let mut label = if name == "overline" { String::new() } else { format!("{name} ") };
@@ -344,6 +395,21 @@ impl<'a> Cursor<'a, '_> {
                 None => Ok(None),
             },
         }
+    }
+
+    /// `\overline{3+4i}`, unlike a segment's name.
+    fn conjugate(&mut self) -> Parsed {
+        let (begin, depth) = (self.at, self.depth);
+        let found = match self.peek() {
+            Some(Token::Open) => self.argument()?,
+            _ => None,
+        };
+        let imaginary = |part: &Expression| *part == Expression::ImaginaryUnit;
+        let found = found.filter(|found| found.any(&imaginary) && found.is_constant());
+        if found.is_none() {
+            (self.at, self.depth) = (begin, depth);
+        }
+        Ok(found.map(|found| found.replaced(&|part| imaginary(part).then(|| Expression::ImaginaryUnit.negated()))))
     }
 
     fn between(&mut self, close: &str, function: Function) -> Parsed {
@@ -424,7 +490,11 @@ fn single(mut parts: Vec<Expression>, whole: fn(Vec<Expression>) -> Expression) 
     }
 }
 
-const GREEK: &[&str] = &[
+fn begins_matrix(token: Option<&Token>) -> bool {
+    matches!(token, Some(Token::Command(name)) if name == "begin matrix" || name == "begin array")
+}
+
+pub(crate) const GREEK: &[&str] = &[
     "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "kappa", "lambda", "mu", "nu", "xi", "rho",
     "sigma", "tau", "phi", "chi", "psi", "omega", "ell", "Delta", "Gamma", "Theta", "Lambda", "Sigma", "Phi", "Omega",
 ];
@@ -446,6 +516,16 @@ fn begins_atom(name: &str) -> bool {
             | "overline"
             | "angle"
             | "triangle"
+            | "sum"
+            | "prod"
+            | "int"
+            | "det"
+            | "begin vmatrix"
+            | "gcd"
+            | "lcm"
+            | "max"
+            | "min"
+            | "cis"
     ) || GREEK.contains(&name)
         || Function::named(name).is_some()
 }

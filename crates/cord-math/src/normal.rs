@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use num_bigint::BigInt;
 use num_traits::{One, Signed, ToPrimitive, Zero};
 
-use crate::expression::{Expression, Function};
+use crate::expression::{Expression, Function, Range, Ranged};
 use crate::fuel::{Fuel, OutOfFuel};
 use crate::rational::{Rational, bits, integer, pay_for, raise};
 
@@ -107,7 +107,8 @@ pub(crate) fn normal(expression: &Expression, fuel: &mut Fuel) -> Found<Normal> 
                 Function::Abs => argument.abs(),
                 Function::Floor => argument.floor(),
                 Function::Ceil => argument.ceil(),
-                Function::Factorial => some!(factorial(&argument, fuel)?),
+                Function::Factorial => some!(factorial(&argument, 1, fuel)?),
+                Function::DoubleFactorial => some!(factorial(&argument, 2, fuel)?),
                 _ => return Ok(None),
             })
         }
@@ -115,8 +116,52 @@ pub(crate) fn normal(expression: &Expression, fuel: &mut Fuel) -> Found<Normal> 
             let (n, k) = (some!(normal(&pair.0, fuel)?), some!(normal(&pair.1, fuel)?));
             Normal::number(some!(binomial(&some!(n.as_number()), &some!(k.as_number()), fuel)?))
         }
+        Expression::Ranged(Range::Integral, ranged) => {
+            let difference = some!(crate::integral::between(ranged, fuel)?);
+            some!(normal(&difference, fuel)?)
+        }
+        Expression::Ranged(range, ranged) => some!(series(*range, ranged, fuel)?),
         Expression::Infinity | Expression::Logarithm(_) => return Ok(None),
     }))
+}
+
+/// A sum or product over whole numbers, term by term.
+fn series(range: Range, ranged: &Ranged, fuel: &mut Fuel) -> Found<Normal> {
+    let mut bound = |bound: &Expression| -> Found<i64> {
+        let number = some!(some!(normal(bound, fuel)?).as_number());
+        Ok(number.numer().to_i64().filter(|n| number.is_integer() && n.abs() < 1 << 32))
+    };
+    let (from, to) = (some!(bound(&ranged.from)?), some!(bound(&ranged.to)?));
+    let price = 4 * ranged.body.size();
+    let mut total = Normal::number(integer(i64::from(range == Range::Product)));
+    for n in from..=to {
+        fuel.spend(price)?;
+        let term = some!(normal(&ranged.body.with(&ranged.variable, &Expression::Number(integer(n))), fuel)?);
+        total = some!(if range == Range::Sum { total.plus(&term, fuel)? } else { total.times(&term, fuel)? });
+    }
+    Ok(Some(total))
+}
+
+/// The polynomial as an expression.
+pub(crate) fn spelled(polynomial: &Polynomial) -> Expression {
+    let terms = polynomial.iter().map(|(monomial, coefficient)| {
+        let mut factors = vec![Expression::Number(coefficient.clone())];
+        for (generator, power) in monomial {
+            let base = match generator {
+                Generator::Variable(name) => Expression::Variable(name.clone()),
+                Generator::Pi => Expression::Pi,
+                Generator::Euler => Expression::Euler,
+                Generator::ImaginaryUnit => Expression::ImaginaryUnit,
+                Generator::Surd(prime) => Expression::Root(Box::new((
+                    Expression::Number(integer(2)),
+                    Expression::Number(Rational::from_integer((*prime).into())),
+                ))),
+            };
+            factors.push(Expression::Power(Box::new((base, Expression::Number(integer(i64::from(*power)))))));
+        }
+        Expression::Product(factors)
+    });
+    Expression::Sum(terms.collect())
 }
 
 /// Are two forms equal?
@@ -322,13 +367,14 @@ fn square_root(number: &Rational, fuel: &mut Fuel) -> Found<Normal> {
     Ok(Some(Normal { above: [(surds, outside)].into(), below: constant(Rational::one()) }))
 }
 
-fn factorial(n: &Rational, fuel: &mut Fuel) -> Found<Rational> {
+/// `n(n - step)(n - 2 step)…`.
+fn factorial(n: &Rational, step: usize, fuel: &mut Fuel) -> Found<Rational> {
     if !n.is_integer() || n.is_negative() {
         return Ok(None);
     }
     let Some(n) = n.numer().to_u64().filter(|n| *n <= 1 << 20) else { return Err(fuel.refuse()) };
     let mut product = BigInt::one();
-    for factor in 2..=n {
+    for factor in (1..=n).rev().step_by(step) {
         fuel.spend(product.bits() / 64 + 1)?;
         product *= factor;
     }

@@ -1,7 +1,7 @@
 //! Numbers inside formulas: mixed numbers, repeating decimals, digits in a base.
 
 use num_bigint::BigInt;
-use num_traits::Pow;
+use num_traits::{Pow, ToPrimitive};
 
 use crate::expression::Expression;
 use crate::formula::{Cursor, Parsed, some};
@@ -50,9 +50,50 @@ impl Cursor<'_, '_> {
         Ok(Some(Expression::Number(whole)))
     }
 
-    /// `0.\overline{3}`, `0.1\overline{6}`, `0.333…`.
+    /// `0.\overline{3}`, `0.1\overline{6}`, `0.(3)`, `0.\dot{1}4\dot{2}`, `0.333…`.
     fn repeating(&mut self, text: &str) -> Result<Option<Rational>, OutOfFuel> {
+        let alone = self.at == 1 || (self.at == 2 && self.is_signed());
+        let dotted: String;
         let (whole, fixed, block, length) = match self.rest() {
+            [Token::Char('.'), Token::Char('('), Token::Number(block), Token::Char(')'), ..] => {
+                (text, "", block.as_str(), 4)
+            }
+            // `0.1(6)` may be a product, where anything stands beside it.
+            [Token::Char('('), Token::Number(block), Token::Char(')')] if alone && text.contains('.') => {
+                let (whole, fixed) = text.split_once('.').unwrap_or((text, ""));
+                (whole, fixed, block.as_str(), 3)
+            }
+            [
+                Token::Char('.'),
+                dot,
+                Token::Open,
+                Token::Number(first),
+                Token::Close,
+                Token::Number(middle),
+                other,
+                Token::Open,
+                Token::Number(last),
+                Token::Close,
+                ..,
+            ] if dot.is_command("dot") && other.is_command("dot") => {
+                dotted = format!("{first}{middle}{last}");
+                (text, "", dotted.as_str(), 10)
+            }
+            [
+                Token::Char('.'),
+                dot,
+                Token::Open,
+                Token::Number(first),
+                Token::Close,
+                other,
+                Token::Open,
+                Token::Number(last),
+                Token::Close,
+                ..,
+            ] if dot.is_command("dot") && other.is_command("dot") => {
+                dotted = format!("{first}{last}");
+                (text, "", dotted.as_str(), 9)
+            }
             [Token::Char('.'), bar, Token::Open, Token::Number(block), Token::Close, ..]
                 if bar.is_command("overline") || bar.is_command("dot") =>
             {
@@ -96,7 +137,10 @@ fn repeated_block(decimals: &str) -> Option<&str> {
 
 /// The value of digits in a base: `1011_2`, `2A_{16}`.
 pub(crate) fn in_base(digits: &str, base: &str, fuel: &mut Fuel) -> Result<Option<Rational>, OutOfFuel> {
-    let Some(base) = base.parse::<u32>().ok().filter(|base| (2..=36).contains(base)) else { return Ok(None) };
+    let named = || crate::words::number(&[base.to_lowercase()]).and_then(|n| n.numer().to_u32());
+    let Some(base) = base.parse::<u32>().ok().or_else(named).filter(|base| (2..=36).contains(base)) else {
+        return Ok(None);
+    };
     fuel.spend((digits.len() as u64).pow(2) / 16 + 1)?;
     if digits.is_empty() || !digits.chars().all(|c| c.is_digit(base)) {
         return Ok(None);

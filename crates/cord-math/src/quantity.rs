@@ -24,6 +24,11 @@ pub(crate) fn worded(words: &[String], fuel: &mut Fuel) -> Result<Option<Quantit
     {
         return Ok(Some(quantity(number, Measure::None)));
     }
+    // `a dozen` counts by a word alone.
+    if let ["a" | "one", "dozen", ..] = words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        let rest: Vec<Token> = words[1..].iter().map(|word| Token::Word(word.clone())).collect();
+        return Ok(measure(&rest).map(|measure| quantity(crate::rational::integer(1), measure)));
+    }
     for split in (1..longest).rev() {
         if let Some(number) = words::number(&words[..split]) {
             let rest: Vec<Token> = words[split..].iter().map(|word| Token::Word(word.clone())).collect();
@@ -154,7 +159,8 @@ pub(crate) fn quantity(tokens: &[Token], depth: u32, fuel: &mut Fuel) -> Result<
 fn measured_from(tokens: &[Token]) -> usize {
     if let [number @ .., last] = tokens {
         // The degrees of `\sin 30^\circ` are its argument's.
-        let calls = |token: &Token| matches!(token, Token::Command(name) if Function::named(name).is_some());
+        let calls =
+            |token: &Token| matches!(token, Token::Command(name) if name == "cis" || Function::named(name).is_some());
         let measures = last.is_char('%') || (last.is_command("degree") && !number.iter().any(calls));
         if !number.is_empty() && measures {
             return number.len();
@@ -197,21 +203,27 @@ fn decimals(tokens: &[Token]) -> Option<usize> {
     decimals.bytes().all(|b| b.is_ascii_digit()).then_some(decimals.len())
 }
 
-/// Digits and letters in a base: `\text{A5}_{11}`.
+/// Digits and letters in a base: `\text{A5}_{11}`, `(101)_2`, `FF_{16}`, `101_{\text{two}}`.
 fn based(tokens: &[Token], fuel: &mut Fuel) -> Result<Option<Value>, OutOfFuel> {
     let Some(mark) = tokens.iter().position(|token| token.is_char('_')) else { return Ok(None) };
-    let ([Token::Number(base)] | [Token::Open, Token::Number(base), Token::Close]) = &tokens[mark + 1..] else {
+    let ([Token::Number(base) | Token::Word(base)]
+    | [Token::Open, Token::Number(base) | Token::Word(base), Token::Close]) = &tokens[mark + 1..]
+    else {
         return Ok(None);
     };
+    let spelled = match &tokens[..mark] {
+        [Token::Char('('), inner @ .., Token::Char(')')] => inner,
+        all => all,
+    };
     let mut digits = String::new();
-    for token in &tokens[..mark] {
+    for token in spelled {
         match token {
             Token::Number(text) => digits += text,
             Token::Word(text) if text.bytes().all(|b| b.is_ascii_uppercase()) => digits += text,
             _ => return Ok(None),
         }
     }
-    if !digits.bytes().any(|b| b.is_ascii_digit()) {
+    if digits.len() < 2 && !digits.bytes().any(|b| b.is_ascii_digit()) {
         // `A_1` is a point, `A_{16}` may be ten: a name is the safer reading.
         return Ok(None);
     }

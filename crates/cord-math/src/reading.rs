@@ -34,6 +34,15 @@ pub(crate) fn read(tokens: &[Token], depth: u32, fuel: &mut Fuel) -> Result<Valu
     if let Some(region) = region(tokens, depth, fuel)? {
         return Ok(region);
     }
+    if let [all, real, numbers, except, rest @ ..] = tokens
+        && all.is_word("all")
+        && (real.is_word("real") || real.is_word("reals"))
+        && numbers.is_word("numbers")
+        && except.is_word("except")
+    {
+        let without = flat(rest, depth, fuel)?;
+        return Ok(Value::Difference(Box::new((Value::Reals, Value::Set(without)))));
+    }
     match tokens {
         [token] if token.is_command("emptyset") => return Ok(Value::Empty),
         [token] if token.is_command("mathbb R") || token.is_command("Bbb R") => return Ok(Value::Reals),
@@ -56,8 +65,17 @@ pub(crate) fn read(tokens: &[Token], depth: u32, fuel: &mut Fuel) -> Result<Valu
             },
         }
     }
+    if let Some(cases) = cases(tokens, depth, fuel)? {
+        return Ok(cases);
+    }
     if let Some(matrix) = matrix(tokens, depth, fuel)? {
         return Ok(matrix);
+    }
+    if let [inner @ .., Token::Char('^'), mark] = tokens
+        && (mark.is_word("T") || mark.is_command("top") || mark.is_command("intercal"))
+        && let Some(transposed) = transposed(read(inner, depth + 1, fuel)?)
+    {
+        return Ok(transposed);
     }
     if let Some(quantity) = quantity(tokens, depth, fuel)? {
         return Ok(quantity);
@@ -65,8 +83,14 @@ pub(crate) fn read(tokens: &[Token], depth: u32, fuel: &mut Fuel) -> Result<Valu
     if let Some(ratio) = ratio(tokens, depth, fuel)? {
         return Ok(ratio);
     }
-    if let Some((Enclosure::List(Brackets::Round), inner)) = enclosed(tokens) {
-        return read(inner, depth + 1, fuel);
+    match enclosed(tokens) {
+        Some((Enclosure::List(Brackets::Round), inner)) => return read(inner, depth + 1, fuel),
+        // `\left[\begin{array}…`.
+        Some((Enclosure::List(Brackets::Square), inner)) if matches!(inner.first(), Some(Token::Command(name)) if name.starts_with("begin ")) =>
+        {
+            return read(inner, depth + 1, fuel);
+        }
+        _ => {}
     }
     Ok(text())
 }
@@ -88,7 +112,7 @@ pub(crate) fn closes(token: &Token) -> bool {
 }
 
 /// Splits at the tokens outside every bracket that `separates` picks.
-fn split<'a>(tokens: &'a [Token], separates: &dyn Fn(&Token) -> bool) -> Vec<&'a [Token]> {
+pub(crate) fn split<'a>(tokens: &'a [Token], separates: &dyn Fn(&Token) -> bool) -> Vec<&'a [Token]> {
     let mut depth = 0usize;
     tokens
         .split(|token| {
@@ -205,6 +229,17 @@ fn relation(tokens: &[Token], depth: u32, fuel: &mut Fuel) -> Result<Option<Valu
         sides.push(match (place, *part) {
             // `f(x) = …`, `f^{-1}(x) = …` and `P(X > 2) = …` name a value.
             (0, side) if let Some(name) = function_name(side) => Value::number(Expression::Variable(name)),
+            // `\min = 3`, `|z| = 5`.
+            (0, [Token::Command(name)]) if name == "min" || name == "max" => {
+                Value::number(Expression::Variable(name.clone()))
+            }
+            (
+                0,
+                [Token::Char('|'), Token::Word(name), Token::Char('|')]
+                | [Token::Char('|'), Token::Char('|'), Token::Word(name), Token::Char('|'), Token::Char('|')],
+            ) if parts.len() > 1 && name.len() == 1 && tokens[part.len()].is_char('=') => {
+                Value::number(Expression::Variable(format!("|{name}|")))
+            }
             // `area = 5`, `\text{Total} = 7`.
             (0, words)
                 if words::all_words(words).is_some()
@@ -237,8 +272,12 @@ fn function_name(tokens: &[Token]) -> Option<String> {
 
 /// Unions, intersections and differences of sets.
 fn region(tokens: &[Token], depth: u32, fuel: &mut Fuel) -> Result<Option<Value>, OutOfFuel> {
-    for name in ["cup", "cap", "setminus"] {
-        let parts = split(tokens, &|token| token.is_command(name) || (name == "cup" && token.is_word("U")));
+    for name in ["cup", "cap", "setminus", "-"] {
+        let joins = |token: &Token| match name {
+            "-" => token.is_char('-'),
+            _ => token.is_command(name) || (name == "cup" && token.is_word("U")),
+        };
+        let parts = split(tokens, &joins);
         if parts.len() < 2 || parts.iter().any(|part| part.is_empty()) {
             continue;
         }
@@ -246,6 +285,10 @@ fn region(tokens: &[Token], depth: u32, fuel: &mut Fuel) -> Result<Option<Value>
         let bracketed =
             |part: &&[Token]| part.first().is_some_and(|first| opens(first) || matches!(first, Token::Command(_)));
         if !parts.iter().all(bracketed) {
+            continue;
+        }
+        // A minus sign takes away only a set from the real line: `\mathbb{R} - \{0\}`.
+        if name == "-" && !(tokens[0].is_command("mathbb R") && parts[1][0].is_command("{")) {
             continue;
         }
         let values: Vec<Value> = parts.iter().map(|part| read(part, depth + 1, fuel)).collect::<Result<_, _>>()?;
@@ -327,6 +370,51 @@ fn matrix(tokens: &[Token], depth: u32, fuel: &mut Fuel) -> Result<Option<Value>
     }
     let width = entries.first().map_or(0, Vec::len);
     Ok((width > 0 && entries.iter().all(|row| row.len() == width)).then_some(Value::Matrix(entries)))
+}
+
+/// A matrix with rows and columns exchanged; a tuple is a row.
+fn transposed(value: Value) -> Option<Value> {
+    let rows = match value {
+        Value::Matrix(rows) => rows,
+        Value::List { brackets: Brackets::Round | Brackets::Square, items, .. } => {
+            vec![items.iter().map(|item| item.formula().cloned()).collect::<Option<_>>()?]
+        }
+        _ => return None,
+    };
+    let width = rows.first().map_or(0, Vec::len);
+    Some(Value::Matrix((0..width).map(|column| rows.iter().map(|row| row[column].clone()).collect()).collect()))
+}
+
+/// `\begin{cases}`: pieces of a formula, or the equations of a solution.
+fn cases(tokens: &[Token], depth: u32, fuel: &mut Fuel) -> Result<Option<Value>, OutOfFuel> {
+    let [begin, inner @ .., end] = tokens else { return Ok(None) };
+    if !begin.is_command("begin cases") || !end.is_command("end cases") {
+        return Ok(None);
+    }
+    let rows: Vec<&[Token]> =
+        split(inner, &|token| token.is_command("\\")).into_iter().filter(|row| !row.is_empty()).collect();
+    let bare = |part: &[Token]| -> Vec<Token> {
+        let part = match part {
+            [rest @ .., Token::Comma { .. } | Token::Char('.' | ';')] => rest,
+            all => all,
+        };
+        let words = |token: &&Token| ["if", "for", "when", "where"].iter().any(|word| token.is_word(word));
+        part.iter().skip_while(words).cloned().collect()
+    };
+    let mut pieces = Vec::new();
+    for row in &rows {
+        let cells = split(row, &|token| token.is_char('&'));
+        let [body, condition] = cells.as_slice() else {
+            let items: Vec<Vec<Token>> = rows.iter().map(|row| bare(row)).collect();
+            let items: Vec<&[Token]> = items.iter().map(Vec::as_slice).collect();
+            return Ok(Some(list(&items, Brackets::None, Joint::And, depth, fuel)?));
+        };
+        let (body, condition) = (bare(body), bare(condition));
+        let otherwise = matches!(condition.as_slice(), [word] if word.is_word("otherwise") || word.is_word("else"));
+        let condition = if otherwise { None } else { Some(read(&condition, depth + 1, fuel)?) };
+        pieces.push((read(&body, depth + 1, fuel)?, condition));
+    }
+    Ok((!pieces.is_empty()).then_some(Value::Cases(pieces)))
 }
 
 fn ratio(tokens: &[Token], depth: u32, fuel: &mut Fuel) -> Result<Option<Value>, OutOfFuel> {

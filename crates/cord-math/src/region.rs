@@ -8,9 +8,10 @@ use std::cmp::Ordering;
 use num_traits::{Signed, Zero};
 
 use crate::evaluation::real_value;
-use crate::expression::Expression;
+use crate::expression::{Expression, Function};
 use crate::fuel::{Fuel, OutOfFuel};
 use crate::normal::{Generator, normal};
+use crate::rational::Rational;
 use crate::real::Real;
 use crate::value::{Brackets, Comparison, Joint, Value};
 
@@ -215,6 +216,18 @@ fn relation(sides: &[Value], comparisons: &[Comparison], fuel: &mut Fuel) -> Fou
 }
 
 fn half_line(left: &Expression, comparison: Comparison, right: &Expression, fuel: &mut Fuel) -> Found<Region> {
+    match (left, right) {
+        (Expression::Call(Function::Abs, inner), bound) if bound.is_constant() => {
+            return within(inner, comparison, bound, fuel);
+        }
+        (bound, Expression::Call(Function::Abs, inner)) if bound.is_constant() => {
+            return within(inner, comparison.flipped(), bound, fuel);
+        }
+        _ => {}
+    }
+    if let Some(region) = quadratic(left, comparison, right, fuel)? {
+        return Ok(Some(region));
+    }
     let (variable, comparison, bound) = match (left, right) {
         (Expression::Variable(name), bound) if bound.is_constant() => (name.clone(), comparison, bound.clone()),
         (bound, Expression::Variable(name)) if bound.is_constant() => {
@@ -236,6 +249,83 @@ fn half_line(left: &Expression, comparison: Comparison, right: &Expression, fuel
         Comparison::Approximate => return Ok(None),
     };
     Ok(Some(Region { variable: Some(variable), cuts }))
+}
+
+/// `|u| < c` is `-c < u < c`, `|u| > c` is what lies outside.
+fn within(inner: &Expression, comparison: Comparison, bound: &Expression, fuel: &mut Fuel) -> Found<Region> {
+    if inner.any(&|part| matches!(part, Expression::Call(Function::Abs, _))) {
+        return Ok(None);
+    }
+    let above = some!(half_line(inner, comparison, bound, fuel)?);
+    let below = some!(half_line(inner, comparison.flipped(), &bound.clone().negated(), fuel)?);
+    let both = matches!(comparison, Comparison::Less | Comparison::LessOrEqual | Comparison::Unequal);
+    Ok(above.combined(below, if both { |a, b| a && b } else { |a, b| a || b }))
+}
+
+/// `x^2 - 5x + 6 \le 0`: between the roots, or outside.
+fn quadratic(left: &Expression, comparison: Comparison, right: &Expression, fuel: &mut Fuel) -> Found<Region> {
+    if left.infinite().is_some() || right.infinite().is_some() || comparison == Comparison::Approximate {
+        return Ok(None);
+    }
+    let difference = left.clone().minus(right.clone());
+    let variables = difference.variables();
+    let [name] = variables.as_slice() else { return Ok(None) };
+    // A cheap look first: most relations are linear.
+    if !difference.any(&|part| matches!(part, Expression::Power(_) | Expression::Product(_))) {
+        return Ok(None);
+    }
+    let form = some!(normal(&difference, fuel)?);
+    let mut coefficients = [Rational::zero(), Rational::zero(), Rational::zero()];
+    if form.below.len() != 1 || form.below.keys().any(|monomial| !monomial.is_empty()) {
+        return Ok(None);
+    }
+    for (monomial, coefficient) in form.above {
+        let power = monomial.values().sum::<u32>() as usize;
+        let plain = monomial.keys().all(|generator| matches!(generator, Generator::Variable(_)));
+        let Some(place) = coefficients.get_mut(power).filter(|_| plain) else { return Ok(None) };
+        *place = coefficient;
+    }
+    let [c, b, a] = coefficients;
+    if a.is_zero() {
+        return Ok(None);
+    }
+    let four = Rational::from_integer(4.into());
+    let discriminant = &b * &b - four * &a * c;
+    let variable = Some((*name).to_owned());
+    let outside = if a.is_negative() { comparison.flipped() } else { comparison };
+    let takes_outside = matches!(outside, Comparison::Greater | Comparison::GreaterOrEqual | Comparison::Unequal);
+    if discriminant.is_negative() {
+        let cuts = if takes_outside { vec![Cut::Bottom, Cut::Top] } else { Vec::new() };
+        return Ok(Some(Region { variable, cuts }));
+    }
+    let root = |sign: i64| {
+        let size = a.abs();
+        let surd = Expression::Root(Box::new((
+            Expression::Number(Rational::from_integer(2.into())),
+            Expression::Number(discriminant.clone()),
+        )));
+        let middle = Expression::Number(if a.is_negative() { b.clone() } else { -b.clone() });
+        let above = Expression::Sum(vec![middle, if sign < 0 { surd.negated() } else { surd }]);
+        Expression::Quotient(Box::new((above, Expression::Number(size * Rational::from_integer(2.into())))))
+    };
+    let mut at = |sign: i64, after: bool| cut(&root(sign), after, fuel);
+    let (low, low_after) = (some!(at(-1, false)?), some!(at(-1, true)?));
+    let (high, high_after) = (some!(at(1, false)?), some!(at(1, true)?));
+    let line = |cuts: Vec<Cut>| Region { variable: variable.clone(), cuts };
+    let either = |a: Region, b: Region| a.combined(b, |a, b| a || b);
+    let between =
+        |low: Cut, high: Cut| line(if low.order(&high) == Ordering::Less { vec![low, high] } else { Vec::new() });
+    Ok(match outside {
+        Comparison::Less => Some(between(low_after, high)),
+        Comparison::LessOrEqual => Some(between(low, high_after)),
+        Comparison::Greater => either(line(vec![Cut::Bottom, low]), line(vec![high_after, Cut::Top])),
+        Comparison::GreaterOrEqual => either(line(vec![Cut::Bottom, low_after]), line(vec![high, Cut::Top])),
+        Comparison::Equal => either(between(low, low_after), between(high, high_after)),
+        Comparison::Unequal | Comparison::Approximate => {
+            let points = some!(either(between(low, low_after), between(high, high_after)));
+            Region::all().combined(points, |a, b| a && !b)
+        }
+    })
 }
 
 /// A linear relation in one variable, solved for it.

@@ -12,12 +12,12 @@ impl Comparer<'_> {
     pub(crate) fn same_relation(&mut self, gold: &Value, given: &Value, depth: u32) -> Same {
         let (of_gold, of_given) = (Named::of(gold), Named::of(given));
         if let (Some(a), Some(b)) = (&of_gold, &of_given) {
-            let named_apart = matches!((a.name, b.name), (Some(a), Some(b)) if a != b);
+            let named_apart = matches!((a.name, b.name), (Some(a), Some(b)) if a != b && !alike(a, b));
             if !named_apart && self.chain_holds(b, depth)? {
                 for expected in &a.values {
                     for found in &b.values {
                         if let Some(ground) = self.same(expected, found, depth)? {
-                            let bare = a.name.is_some() != b.name.is_some();
+                            let bare = a.name != b.name;
                             return Ok(Some(if bare { Ground::Convention } else { ground }));
                         }
                     }
@@ -81,6 +81,13 @@ impl Comparer<'_> {
         let positive = constant_ratio(one, other, self.fuel)?;
         Ok(positive.filter(|positive| fits(*positive)).map(|_| Ground::Numeric))
     }
+}
+
+/// Names that answers exchange: `y` and `f(x)`, `x_1` and `x`.
+fn alike(a: &str, b: &str) -> bool {
+    let function = |name: &str| name == "f(…)";
+    let indexed = |one: &str, other: &str| one.split_once('_').is_some_and(|(base, _)| base == other);
+    (a == "y" && function(b)) || (function(a) && b == "y") || indexed(a, b) || indexed(b, a)
 }
 
 /// A value that a chain of equations gives, with the name it is given to.

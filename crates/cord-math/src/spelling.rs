@@ -34,12 +34,12 @@ pub(crate) fn reduce(name: &str) -> Reduced {
         "big" | "Big" | "bigg" | "Bigg" | "bigl" | "bigr" | "Bigl" | "Bigr" | "biggl" | "biggr" | "Biggl" | "Biggr"
         | "displaystyle" | "textstyle" | "scriptstyle" | "limits" | "nolimits" | "middle" | "!" | "(" | ")" | "["
         | "]" | "" | "bf" | "rm" | "it" | "/" | "checkmark" | "blacksquare" | "therefore" => Reduced::Nothing,
-        "," | " " => Reduced::Thin,
-        ";" | ":" | "quad" | "qquad" | "\n" | "\t" | ">" | "enspace" | "thinspace" | "newline" => Reduced::Space,
+        "," | " " | ";" | ":" => Reduced::Thin,
+        "quad" | "qquad" | "\n" | "\t" | ">" | "enspace" | "thinspace" | "newline" => Reduced::Space,
         "text" | "textbf" | "textit" | "textrm" | "textnormal" | "textsf" | "texttt" | "emph" | "mathrm" | "mbox"
         | "hbox" | "operatorname" | "mathsf" | "mathtt" => Reduced::Text,
         "mathbf" | "mathit" | "mathcal" | "boldsymbol" | "bm" | "pmb" | "boxed" | "fbox" | "underline"
-        | "ensuremath" | "displaylines" | "vec" | "overrightarrow" | "hat" | "bar" | "tilde" => Reduced::Font,
+        | "ensuremath" | "displaylines" | "vec" | "overrightarrow" | "hat" | "tilde" => Reduced::Font,
         "begin" | "end" | "mathbb" | "Bbb" => Reduced::Named,
         "hspace" | "vspace" | "phantom" | "hphantom" | "vphantom" | "label" | "tag" | "color" | "textcolor" => {
             Reduced::Measure
@@ -52,7 +52,7 @@ pub(crate) fn reduce(name: &str) -> Reduced {
         "rbrace" => command("}"),
         "lbrack" => character('['),
         "rbrack" => character(']'),
-        "lvert" | "rvert" | "vert" | "mid" => character('|'),
+        "lvert" | "rvert" | "vert" | "mid" | "|" | "Vert" | "lVert" | "rVert" => character('|'),
         "colon" => character(':'),
         "langle" => character('⟨'),
         "rangle" => character('⟩'),
@@ -71,7 +71,7 @@ pub(crate) fn reduce(name: &str) -> Reduced {
         "varphi" => command("phi"),
         "vartheta" => command("theta"),
         "degree" | "degrees" => command("degree"),
-        "overline" | "widebar" => command("overline"),
+        "overline" | "widebar" | "bar" => command("overline"),
         "$" => command("dollar"),
         "euro" | "texteuro" => command("euro"),
         "pounds" | "textsterling" => command("pound"),
@@ -138,6 +138,11 @@ pub(crate) fn symbol(symbol: char) -> Option<Vec<Token>> {
         '∞' => command("infty"),
         '±' => command("pm"),
         '∓' => command("mp"),
+        '¢' => vec![Token::Word("cent".to_owned())],
+        '∑' => command("sum"),
+        '∏' => command("prod"),
+        '∫' => command("int"),
+        '≡' => command("equiv"),
         '°' | 'º' | '˚' => command("degree"),
         '√' => command("sqrt"),
         '∛' => {
@@ -205,7 +210,7 @@ const NAMES: &[&str] = &[
     "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "asin", "acos",
     "atan", "ln", "log", "lg", "exp", "sqrt", "cbrt", "pi", "theta", "alpha", "beta", "gamma", "delta", "epsilon",
     "lambda", "mu", "rho", "sigma", "tau", "phi", "omega", "infty", "infinity", "inf", "oo", "abs", "floor", "ceil",
-    "gcd", "lcm", "max", "min",
+    "gcd", "lcm", "max", "min", "cis",
 ];
 
 /// Is a run of letters a word rather than variables multiplied? `xy` and `abc` are variables; `cm`, `east`, `AB`

@@ -5,6 +5,8 @@
 //! `\cdot` is `*`, `√2` is `\sqrt{2}`. Digits stay as they were written, so two spellings of one number are
 //! different tokens.
 
+use std::borrow::Cow;
+
 use crate::fuel::{Fuel, OutOfFuel};
 use crate::spelling::{Reduced, is_word, named, raised, reduce, symbol};
 use crate::unit;
@@ -56,7 +58,8 @@ pub(crate) fn tokens(text: &str, fuel: &mut Fuel) -> Result<Vec<Token>, OutOfFue
     // Lexing, reducing and unwrapping each pass once over the text.
     fuel.spend(4 * text.len() as u64)?;
     let text = crate::language::western_digits(text);
-    let mut text = text.trim();
+    let spaced = spaced_thousands(text.trim());
+    let mut text = &*spaced;
     // Markdown's emphasis; a `**` on one side only is a power.
     while let Some(inner) = text.strip_prefix("**").and_then(|t| t.strip_suffix("**")) {
         text = inner.trim();
@@ -84,7 +87,58 @@ pub(crate) fn tokens(text: &str, fuel: &mut Fuel) -> Result<Vec<Token>, OutOfFue
     }
     tokens.drain(..skip);
     outward_brackets(&mut tokens);
-    Ok(tokens)
+    angle_brackets(&mut tokens);
+    Ok(crate::idiom::plain(tokens))
+}
+
+/// `1 234 567` and `1'234'567`, whose groups of three nothing else could mean, without what groups them.
+fn spaced_thousands(text: &str) -> Cow<'_, str> {
+    let bytes = text.as_bytes();
+    let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
+    let part = |at: usize| digit(at) || matches!(bytes.get(at), Some(b'.' | b',' | b'/' | b'_' | b'{' | b'^' | b'\\'));
+    let mut out = String::new();
+    let (mut kept, mut at) = (0, 0);
+    while at < bytes.len() {
+        if !digit(at) {
+            at += 1;
+            continue;
+        }
+        let begin = at;
+        while digit(at) {
+            at += 1;
+        }
+        let first = at - begin;
+        let alone = begin == 0 || !matches!(bytes[begin - 1], b'.' | b',' | b'/' | b'_' | b'^' | b'{');
+        let mut end = at;
+        let mark = bytes.get(at).copied().filter(|mark| matches!(mark, b' ' | b'\''));
+        while mark.is_some()
+            && bytes.get(end).copied() == mark
+            && (1..=3).all(|step| digit(end + step))
+            && !digit(end + 4)
+        {
+            end += 4;
+        }
+        let groups = end > at && first <= 3 && alone && bytes[begin] != b'0';
+        // `1 234/567` is a mixed number, and `12 345, 678` a list as much as anything.
+        if groups && !part(end) && !(bytes.get(end) == Some(&b' ') && part(end + 1)) {
+            out += &text[kept..at];
+            out.extend(text[at..end].chars().filter(char::is_ascii_digit));
+            kept = end;
+        }
+        at = end;
+    }
+    if kept == 0 { Cow::Borrowed(text) } else { Cow::Owned(out + &text[kept..]) }
+}
+
+/// `<1, 2>` is a vector.
+fn angle_brackets(tokens: &mut [Token]) {
+    let [first, inner @ .., last] = tokens else { return };
+    let compares = |token: &Token| crate::value::Comparison::of(token).is_some();
+    let lists = inner.iter().any(|token| matches!(token, Token::Comma { .. }));
+    if first.is_char('<') && last.is_char('>') && lists && !inner.iter().any(compares) {
+        *first = Token::Char('⟨');
+        *last = Token::Char('⟩');
+    }
 }
 
 /// `]1,2[` is the open interval `(1,2)` in much of Europe.

@@ -43,11 +43,13 @@ const TABLE: &[Row] = &[
     (&["yr", "year"], "month", 1, 12, 1),
     (&["L", "l", "liter", "litre"], "m", 3, 1, 1000),
     (&["mL", "ml", "milliliter", "millilitre"], "m", 3, 1, 1_000_000),
-    (&["mph"], "mph", 1, 1, 1),
+    (&["gallon"], "m", 3, 473_176_473, 125_000_000_000),
+    (&["quart"], "m", 3, 473_176_473, 500_000_000_000),
+    (&["pint"], "m", 3, 473_176_473, 1_000_000_000_000),
     (&["dollar", "USD", "usd", "buck"], "dollar", 1, 1, 1),
     (&["cent", "penny", "pennie", "¢"], "dollar", 1, 1, 100),
     (&["euro", "EUR"], "euro", 1, 1, 1),
-    (&["GBP", "pound sterling"], "GBP", 1, 1, 1),
+    (&["GBP", "quid"], "GBP", 1, 1, 1),
     (&["yen", "JPY"], "yen", 1, 1, 1),
     (&["rupee", "INR", "Rs"], "rupee", 1, 1, 1),
     (&["radian", "rad"], "", 0, 1, 1),
@@ -83,7 +85,7 @@ fn row(name: &str) -> Option<&'static Row> {
 
 /// Is a run of letters a unit rather than variables multiplied?
 pub(crate) fn is_known(letters: &str) -> bool {
-    letters.len() > 1 && row(letters).is_some()
+    letters.len() > 1 && (row(letters).is_some() || matches!(letters, "mph" | "kph" | "kmh" | "mpg"))
 }
 
 /// Is a word the name of a measure of length, time, weight, volume or money?
@@ -109,6 +111,18 @@ pub(crate) fn currency(command: &str) -> Option<Unit> {
         _ => return None,
     };
     Some(Unit { factor: Rational::one(), dimensions: [(name.to_owned(), 1)].into() })
+}
+
+/// The power at the start of tokens, and how many tokens it takes: `^2`, `^{-1}`.
+fn exponent(tokens: &[Token]) -> Option<(i32, usize)> {
+    let (negative, digits, length) = match tokens {
+        [Token::Char('^'), Token::Number(digits), ..] => (false, digits, 2),
+        [Token::Char('^'), Token::Char('-'), Token::Number(digits), ..] => (true, digits, 3),
+        [Token::Char('^'), Token::Open, Token::Char('-'), Token::Number(digits), Token::Close, ..] => (true, digits, 5),
+        _ => return None,
+    };
+    let power = digits.parse::<i32>().ok().filter(|power| (1..=9).contains(power))?;
+    Some((if negative { -power } else { power }, length))
 }
 
 /// The unit that tokens spell, if they spell one: words with powers, `per` and `/`, `square` and `cubic`.
@@ -157,9 +171,24 @@ pub(crate) fn parse(tokens: &[Token]) -> Option<Unit> {
         }
         let mut power = prefix;
         prefix = 1;
-        if let (Some(Token::Char('^')), Some(Token::Number(digits))) = (tokens.get(at), tokens.get(at + 1)) {
-            power = digits.parse::<i32>().ok().filter(|p| (1..=9).contains(p))?;
-            at += 2;
+        if let Some((exponent, length)) = exponent(&tokens[at..]) {
+            power = exponent;
+            at += length;
+        }
+        // `ms^{-1}` is metres per second.
+        type Joined = Option<((&'static str, i32), (&'static str, i32), (i64, i64))>;
+        let joined: Joined = match word {
+            "mph" | "MPH" => Some((("m", 1), ("s", -1), (1_609_344, 3_600_000))),
+            "kph" | "kmh" | "kmph" => Some((("m", 1), ("s", -1), (1000, 3600))),
+            "mpg" | "MPG" => Some((("m", 1), ("m", -3), (1_609_344 * 125_000_000, 473_176_473))),
+            "ms" if power < 0 => Some((("m", 1), ("s", power), (1, 1))),
+            _ => None,
+        };
+        if let Some(((one, up), (other, down), (above, below))) = joined {
+            unit.factor *= Pow::pow(Rational::new(above.into(), below.into()), sign);
+            *unit.dimensions.entry(one.to_owned()).or_insert(0) += up * sign;
+            *unit.dimensions.entry(other.to_owned()).or_insert(0) += down * sign;
+            continue;
         }
         let (name, dimension, above, below) = match row(word) {
             Some((_, name, dimension, above, below)) => ((*name).to_owned(), *dimension, *above, *below),
@@ -186,12 +215,31 @@ pub(crate) fn ratio(a: &Unit, b: &Unit) -> Option<Rational> {
     if a.dimensions == b.dimensions {
         return Some(&a.factor / &b.factor);
     }
-    // `mph` against `miles per hour`.
-    let spelled = |unit: &Unit| unit.dimensions.len() == 1 && unit.dimensions.contains_key("mph");
-    let speed: BTreeMap<String, i32> = [("m".to_owned(), 1), ("s".to_owned(), -1)].into();
-    let mph = || integer(1_609_344) / integer(3_600_000);
-    if spelled(a) && b.dimensions == speed {
-        return Some(mph() / &b.factor);
+    // `5 pounds` are a weight or a sum of money.
+    let pounds = || Unit { factor: Rational::one(), dimensions: [("GBP".to_owned(), 1)].into() };
+    let weighs = |unit: &Unit| {
+        row("pound").is_some_and(|row| {
+            unit.dimensions.len() == 1
+                && unit.dimensions.get("kg") == Some(&1)
+                && unit.factor == Rational::new(row.3.into(), row.4.into())
+        })
+    };
+    if (*a == pounds() && weighs(b)) || (weighs(a) && *b == pounds()) {
+        return Some(Rational::one());
     }
-    (spelled(b) && a.dimensions == speed).then(|| &a.factor / mph())
+    // `2 dozen eggs` are 24 eggs.
+    let (one, other) = (counted(a), counted(b));
+    (one.0.dimensions == other.0.dimensions && (one.1 || other.1)).then(|| one.0.factor / other.0.factor)
+}
+
+/// A unit with its dozens multiplied out, and whether it had any.
+pub(crate) fn counted(unit: &Unit) -> (Unit, bool) {
+    let mut unit = unit.clone();
+    match unit.dimensions.remove("dozen") {
+        Some(times) => {
+            unit.factor *= Pow::pow(integer(12), times);
+            (unit, true)
+        }
+        None => (unit, false),
+    }
 }

@@ -31,6 +31,8 @@ pub(crate) enum Value {
     Difference(Box<(Value, Value)>),
     Reals,
     Empty,
+    /// A piecewise formula: what holds, and where; nothing stands for `otherwise`.
+    Cases(Vec<(Value, Option<Value>)>),
     /// `3:5`, `1:2:3`.
     Ratio(Vec<Expression>),
     /// Whatever this crate has no value for.

@@ -162,6 +162,7 @@ pub(crate) fn all_words(tokens: &[Token]) -> Option<Vec<String>> {
         .filter(|token| !matches!(token, Token::Char('-' | '.' | '\'')))
         .map(|token| match token {
             Token::Word(word) => Some(word.to_lowercase()),
+            Token::Command(name) if name == "mathbb Z" => Some("integers".to_owned()),
             // `second` and `infinity` are commands where they are functions or symbols.
             Token::Command(name) if name == "infty" => Some("infinity".to_owned()),
             _ => None,
@@ -254,6 +255,14 @@ pub(crate) struct Time {
 
 /// A time of day: `3:30 p.m.`, `15:30`, `4:51:06 PM`, `12 noon`, `5 pm`.
 pub(crate) fn time(tokens: &[Token]) -> Option<Time> {
+    if let [Token::Word(word)] = tokens {
+        let seconds = match word.to_lowercase().as_str() {
+            "noon" => 12 * 3600,
+            "midnight" => 0,
+            _ => return None,
+        };
+        return Some(Time { seconds, half_known: true });
+    }
     let marks = tokens.iter().position(|t| matches!(t, Token::Word(_))).unwrap_or(tokens.len());
     let (clock, half) = tokens.split_at(marks);
     let half: String = half
@@ -311,6 +320,13 @@ pub(crate) fn date(tokens: &[Token]) -> Option<Date> {
         let valid = year.len() == 4 && (1..=12).contains(&month) && (1..=31).contains(&day);
         return valid.then_some(Date { year: year.parse().ok(), month, day });
     }
+    // `1/5/2020` as in the United States, or the only way round that there is.
+    if let [one, Token::Char('/'), other, Token::Char('/'), Token::Number(year)] = tokens {
+        let (one, other) = (number(one)?, number(other)?);
+        let (month, day) = if one > 12 { (other, one) } else { (one, other) };
+        let valid = year.len() == 4 && (1..=12).contains(&month) && (1..=31).contains(&day);
+        return valid.then_some(Date { year: year.parse().ok(), month, day });
+    }
     let (mut month, mut numbers) = (None, Vec::new());
     for token in tokens {
         match token {
@@ -352,6 +368,7 @@ pub(crate) fn phrase(words: &[String]) -> Vec<String> {
         ["all", "real", "numbers"] | ["all", "reals"] | ["any", "real", "number"] | ["real", "numbers"] | ["reals"] => {
             "all real numbers"
         }
+        ["all", "integers"] | ["integers"] | ["set", "of", "integers"] | ["set", "of", "all", "integers"] => "integers",
         ["true" | "yes"] => "yes",
         ["false" | "no"] => "no",
         [word] => {

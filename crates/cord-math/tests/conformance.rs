@@ -42,9 +42,9 @@ fn read<T: for<'a> Deserialize<'a>>(name: &str) -> T {
 #[test]
 fn every_pair_has_its_verdict_and_ground() {
     let groups: BTreeMap<String, Group> =
-        ["numbers.toml", "formulas.toml", "collections.toml", "prose.toml", "answers.toml"]
+        ["numbers", "formulas", "operators", "collections", "prose", "answers", "gathered"]
             .into_iter()
-            .flat_map(read::<BTreeMap<String, Group>>)
+            .flat_map(|name| read::<BTreeMap<String, Group>>(&format!("{name}.toml")))
             .collect();
     let (mut equals, mut unequals, mut faults) = (0, 0, Vec::new());
     let mut check = |group: &str, gold: &str, given: &str, expected: Option<Ground>, exactly: bool| {
@@ -72,7 +72,7 @@ fn every_pair_has_its_verdict_and_ground() {
         }
     }
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
-    assert!(equals + unequals >= 600 && 3 * unequals >= equals + unequals, "{equals} equal, {unequals} unequal");
+    assert!(equals + unequals >= 600 && 4 * unequals >= equals + unequals, "{equals} equal, {unequals} unequal");
 }
 
 #[test]
