@@ -21,6 +21,9 @@ mod models;
 mod outcomes;
 mod plan;
 mod progress;
+mod push;
+#[cfg(test)]
+mod reference;
 mod reselect;
 mod run;
 mod served;
@@ -88,6 +91,7 @@ enum Verb {
     Reselect(reselect::ReselectArgs),
     /// Write a finished generation as a data set to train on, with a card for the Hugging Face hub.
     Export(export::ExportArgs),
+    Push(push::PushArgs),
     Ablate(ablate::AblateArgs),
     Eval(eval::EvalArgs),
     Judge(judge::JudgeArgs),
@@ -305,6 +309,10 @@ fn act(verb: &Verb) -> Result<ExitCode> {
             print(&export::export(args)?);
             Ok(ExitCode::SUCCESS)
         }
+        Verb::Push(args) => {
+            print(&push::push(args)?);
+            Ok(ExitCode::SUCCESS)
+        }
         Verb::Ablate(args) => {
             let (text, summary) = ablate::ablate(args)?;
             print(&text);
@@ -382,7 +390,9 @@ mod tests {
     fn documented_commands_are_real() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let (mut seen, mut faults) = (0, Vec::new());
-        for folder in ["", "docs", "docs/results", "eval", "recipes/mini", "recipes/smol", "recipes/paper"] {
+        for folder in
+            ["", "docs", "docs/reference", "docs/results", "eval", "recipes/mini", "recipes/smol", "recipes/paper"]
+        {
             for file in fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path()) {
                 let ending = file.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
                 if !matches!(ending, "md" | "toml") {

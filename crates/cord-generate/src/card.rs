@@ -1,4 +1,4 @@
-//! The card of a data set: the hub's YAML header, and what a reader must know of how the rows were made.
+//! The cards of a data set and of a student: the hub's YAML header, and what a reader must know of how they were made.
 
 use std::fmt::Write as _;
 
@@ -152,6 +152,50 @@ impl DatasetCard {
     }
 }
 
+/// Everything that the card of a student says. What is not known is left out, and said to be unknown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StudentCard {
+    /// The student's name.
+    pub title: String,
+    /// The license, as the hub spells it: `apache-2.0`.
+    pub license: String,
+    /// The model that it was trained from, as a hub id.
+    pub base_model: Option<String>,
+    /// What is known of its making, each with its name: base model, data, recipe digest, settings.
+    pub made: Vec<(String, String)>,
+    /// Its row of the run's table, as Markdown.
+    pub numbers: Option<String>,
+    /// The version of the program.
+    pub version: String,
+}
+
+impl StudentCard {
+    /// The card as `README.md`.
+    pub fn render(&self) -> String {
+        let mut text = String::from("---\n");
+        let _ = writeln!(text, "license: {}", quoted(&self.license));
+        if let Some(base) = &self.base_model {
+            let _ = writeln!(text, "base_model: {}", quoted(base));
+        }
+        text += "library_name: \"transformers\"\npipeline_tag: \"text-generation\"\n";
+        list(&mut text, "tags", &["reasoning", "distillation", "cord"].map(str::to_owned));
+        let _ = writeln!(text, "---\n\n# {}\n", self.title);
+        text += "A student of reasoning trajectories.\n\n## How it was made\n\n";
+        if self.made.is_empty() {
+            text += "The folder that it comes from does not say.\n";
+        } else {
+            text += "| what | value |\n|---|---|\n";
+            for (what, value) in &self.made {
+                let _ = writeln!(text, "| {what} | {value} |");
+            }
+        }
+        text += "\n## Results\n\n";
+        text += self.numbers.as_deref().unwrap_or("It was not tested in the run that made it.\n");
+        let _ = writeln!(text, "\nPushed by cord {}.", self.version);
+        text
+    }
+}
+
 fn list(text: &mut String, key: &str, items: &[String]) {
     let _ = if items.is_empty() { writeln!(text, "{key}: []") } else { writeln!(text, "{key}:") };
     for item in items {
@@ -300,6 +344,52 @@ mod tests {
     fn a_card_does_not_hide_that_nothing_was_compared() {
         let text = card(None).render();
         assert!(text.ends_with("## Decontamination\n\nThe problems were not compared with any benchmark.\n"), "{text}");
+    }
+
+    #[test]
+    fn a_students_card_says_how_it_was_made_or_that_nobody_knows() {
+        let made = vec![("base model".to_owned(), "`base`".to_owned()), ("steps".to_owned(), "500".to_owned())];
+        let mut card = StudentCard {
+            title: "mini, cord, seed 17".into(),
+            license: "mit".into(),
+            base_model: Some("Qwen/Qwen2.5-1.5B".into()),
+            made,
+            numbers: Some("| arm |\n| --- |\n".into()),
+            version: "0.1.0".into(),
+        };
+        insta::assert_snapshot!(card.render(), @r#"
+            ---
+            license: "mit"
+            base_model: "Qwen/Qwen2.5-1.5B"
+            library_name: "transformers"
+            pipeline_tag: "text-generation"
+            tags:
+            - "reasoning"
+            - "distillation"
+            - "cord"
+            ---
+
+            # mini, cord, seed 17
+
+            A student of reasoning trajectories.
+
+            ## How it was made
+
+            | what | value |
+            |---|---|
+            | base model | `base` |
+            | steps | 500 |
+
+            ## Results
+
+            | arm |
+            | --- |
+
+            Pushed by cord 0.1.0.
+            "#);
+        card = StudentCard { base_model: None, made: Vec::new(), numbers: None, ..card };
+        let text = card.render();
+        assert!(!text.contains("base_model") && text.contains("does not say") && text.contains("not tested"), "{text}");
     }
 
     #[test]

@@ -62,7 +62,7 @@ mod training;
 mod whole;
 
 pub use adaptive::{AdaptiveSettings, MakeGenerator, Policy, Survival, drive_adaptively, run_adaptively, warm_up};
-pub use card::{CardConfig, CardModel, DatasetCard};
+pub use card::{CardConfig, CardModel, DatasetCard, StudentCard};
 pub use criterion::{
     CertaintySettings, EnsembleSettings, JudgmentSettings, LengthSettings, MixtureSettings, OpenModel,
     PerplexitySettings, RandomSettings, RewardSettings, ScorerSettings, SignalSettings,

@@ -243,6 +243,6 @@ fn content_digest(file: &mut File, digits: usize, size: u64) -> io::Result<Strin
     Ok(if is_git { hexadecimal(&git.finalize()) } else { hexadecimal(&plain.finalize()) })
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }

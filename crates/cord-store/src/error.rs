@@ -179,6 +179,14 @@ pub enum StoreError {
         /// What was expected and given, and what to do.
         reason: String,
     },
+    /// Files can't be sent to the hub.
+    #[error("can't push to `{name}`: {reason}")]
+    Push {
+        /// `owner/name`.
+        name: String,
+        /// What was expected and given, and what to do.
+        reason: String,
+    },
     /// A value can't be written as JSON, or a text is not the JSON that was expected.
     #[error("`{path}`{}: {source}", line.map(|line| format!(": line {line}")).unwrap_or_default(), path = path.display())]
     Json {

@@ -64,14 +64,14 @@ pub struct Hub {
 
 /// What the hub says of a commit.
 #[derive(Serialize, Deserialize)]
-struct Listing {
-    sha: String,
-    siblings: Vec<Sibling>,
+pub(crate) struct Listing {
+    pub(crate) sha: String,
+    pub(crate) siblings: Vec<Sibling>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
-struct Sibling {
-    rfilename: String,
+pub(crate) struct Sibling {
+    pub(crate) rfilename: String,
     #[serde(default)]
     size: Option<u64>,
     #[serde(rename = "blobId", default)]
@@ -88,7 +88,7 @@ struct Lfs {
 
 impl Sibling {
     /// What the content is called and checked by, and how long it is.
-    fn content(&self) -> Option<(&str, u64)> {
+    pub(crate) fn content(&self) -> Option<(&str, u64)> {
         match &self.lfs {
             Some(lfs) => Some((&lfs.sha256, lfs.size)),
             None => Some((self.blob.as_deref()?, self.size?)),
@@ -130,12 +130,7 @@ impl Hub {
         observe: &mut dyn FnMut(&str, u64, u64),
     ) -> Result<PathBuf, StoreError> {
         let fault = |reason: String| StoreError::Hub { name: name.to_owned(), revision: revision.to_owned(), reason };
-        let plain = |part: &str| {
-            !part.is_empty()
-                && !part.starts_with('.')
-                && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-        };
-        if !(name.split('/').count() == 2 && name.split('/').all(plain) && plain(revision)) {
+        if !(is_repository(name) && is_plain(revision)) {
             return Err(fault("expected a name of the form `organisation/name` and a commit".to_owned()));
         }
         let model = self.cache.join(format!("models--{}", name.replace('/', "--")));
@@ -207,6 +202,17 @@ impl Hub {
         }
         serde_json::from_str(&body).map_err(|e| format!("`{url}`: expected a list of files: {e}"))
     }
+}
+
+/// A part of a name that can be a part of an address and of a path.
+pub(crate) fn is_plain(part: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    !part.is_empty() && !part.starts_with('.') && part.chars().all(plain)
+}
+
+/// `owner/name`
+pub(crate) fn is_repository(name: &str) -> bool {
+    name.split('/').count() == 2 && name.split('/').all(is_plain)
 }
 
 /// Is everything that was wanted there, in its full size?

@@ -25,7 +25,7 @@
 //! - Two processes never write one stage: the second is refused.
 //! - A finished stage can be pushed to an object store and pulled on another machine ([`Remote`]).
 //! - A model of the Hugging Face hub is fetched once, checked, and found again without a network ([`Hub`]); so is a data set's file
-//!   ([`download`]).
+//!   ([`download`]). What is pushed there ([`Hub::push`]) is sent once.
 //! - The same rows give the same bytes, in whatever order they were made.
 //!
 //! Covered: a process killed at any instruction, and a full disk. Loss of power is covered for finished
@@ -51,8 +51,10 @@ mod manifest;
 mod records;
 mod remote;
 mod samples;
+mod sender;
 mod store;
 mod trajectories;
+mod upload;
 mod writer;
 
 pub use by_problem::ByProblem;
@@ -73,4 +75,5 @@ pub use remote::Remote;
 pub use samples::{SampleRow, samples_from_parquet, samples_to_parquet};
 pub use store::{Replies, Store};
 pub use trajectories::{trajectories_from_parquet, trajectories_to_parquet};
+pub use upload::{HubKind, PushContent, PushFile, PushTarget, Pushed};
 pub use writer::StageWriter;

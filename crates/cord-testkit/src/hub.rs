@@ -1,13 +1,15 @@
 //! A hub of models and data sets on a real socket: it lists files with their digests, redirects to where large ones lie, knows ranges; and
-//! breaks off, forgets ranges and damages content when it is told to.
+//! breaks off, forgets ranges and damages content when it is told to. What is pushed to it, `uploads` takes.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
 use sha2::Digest as _;
+
+use crate::uploads;
 
 /// What a [`HubServer`] holds, how it fails, and what it was asked.
 #[derive(Default)]
@@ -22,8 +24,34 @@ pub struct HubWorld {
     pub forgets_ranges: bool,
     /// Is the first byte of every file another one?
     pub damages: bool,
-    /// Path, first byte and authorization of each request.
+    /// Path, first byte and authorization of each request for a file or a list; method, path and authorization of others.
     pub asked: Vec<String>,
+    /// Is there no repository yet?
+    pub is_missing: bool,
+    /// Its branches beside `main`.
+    pub branches: Vec<String>,
+    /// What was asked for when it was made.
+    pub made: Vec<serde_json::Value>,
+    /// Content that came through LFS, by its SHA-256.
+    pub stored: BTreeMap<String, Vec<u8>>,
+    /// The messages of commits.
+    pub commits: Vec<String>,
+    /// Bytes of a part, where content is to come in parts.
+    pub part: Option<usize>,
+    /// Files that the repository's `.gitignore` leaves out.
+    pub ignores: Vec<String>,
+    /// The only token that may push.
+    pub token: Option<String>,
+    /// A part of the path, and the status with which such requests are refused so many times.
+    pub refuses: Option<(String, u16, usize)>,
+    /// A part of the path: connections of such requests end after so many bytes of their body, so many times.
+    pub cuts: Option<(String, usize, usize)>,
+    /// A part of the path: such requests are heeded, but not answered, so many times.
+    pub loses: Option<(String, usize)>,
+    /// Called when a body has come, with its path.
+    pub arrived: Option<Box<dyn FnMut(&str) + Send>>,
+    /// Parts of content that is not whole yet, by the content's SHA-256 and their number.
+    pub parts: BTreeMap<String, BTreeMap<usize, Vec<u8>>>,
 }
 
 /// A hub with one repository at one commit, as a model's and as a data set's.
@@ -75,6 +103,13 @@ impl HubServer {
     }
 }
 
+/// Is this one of the so many requests with a part of a path that something happens to?
+pub(crate) fn falls_to(part: &str, times: &mut usize, path: &str) -> bool {
+    let falls = *times > 0 && path.contains(part);
+    *times -= usize::from(falls);
+    falls
+}
+
 fn lock(world: &Mutex<HubWorld>) -> MutexGuard<'_, HubWorld> {
     world.lock().expect("no answer panicked")
 }
@@ -99,16 +134,55 @@ fn answer(mut stream: TcpStream, world: &Mutex<HubWorld>) -> std::io::Result<()>
         let line = lines.iter().find(|line| line.to_lowercase().starts_with(&format!("{name}:")))?;
         Some(line.split_once(':')?.1.trim().to_owned())
     };
+    let method = lines.first().and_then(|line| line.split(' ').next()).unwrap_or("").to_owned();
+    let length: usize = header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     let from: usize =
         header("range").and_then(|r| r.trim_start_matches("bytes=").trim_end_matches('-').parse().ok()).unwrap_or(0);
     let mut world = lock(world);
-    world.asked.push(format!("{path} {from} {}", header("authorization").unwrap_or_default()));
+    let bearer = header("authorization").unwrap_or_default();
+    if method == "GET" {
+        world.asked.push(format!("{path} {from} {bearer}"));
+    } else {
+        world.asked.push(format!("{method} {path} {bearer}"));
+    }
+    if let Some((part, most, times)) = &mut world.cuts
+        && falls_to(part, times, &path)
+    {
+        reader.take(*most as u64).read_to_end(&mut Vec::new())?;
+        return Ok(());
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
     let mut reply = |status: &str, more: &str, body: &[u8], most: usize| {
         write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n{more}\r\n", body.len())?;
         stream.write_all(&body[..body.len().min(most)])
     };
+    if method != "GET" {
+        if let Some(arrived) = &mut world.arrived {
+            arrived(&path);
+        }
+        let host = header("host").unwrap_or_default();
+        let (status, more, said) = uploads::answer(&method, &path, &bearer, &host, &body, &mut world);
+        if let Some((part, times)) = &mut world.loses
+            && falls_to(part, times, &path)
+        {
+            return Ok(());
+        }
+        return reply(&status, &more, said.as_bytes(), usize::MAX);
+    }
     let (name, commit) = (HubServer::NAME, HubServer::COMMIT);
-    if path == format!("/api/models/{name}/revision/{commit}?blobs=true") {
+    let api = path.strip_prefix("/api/").and_then(|rest| rest.split_once(&format!("/{name}/revision/")));
+    if let Some((_, revision)) = api.filter(|(kind, _)| ["models", "datasets"].contains(kind)) {
+        if let Some(status) = uploads::refused(&path, &mut world) {
+            return reply(&status, "", b"no", usize::MAX);
+        }
+        let revision = revision.trim_end_matches("?blobs=true").replace("%2F", "/");
+        if world.is_missing {
+            return reply("404 Not Found", "X-Error-Code: RepoNotFound\r\n", b"Repository not found", usize::MAX);
+        }
+        if ![commit, "main"].contains(&revision.as_str()) && !world.branches.contains(&revision) {
+            return reply("404 Not Found", "X-Error-Code: RevisionNotFound\r\n", b"Invalid rev id", usize::MAX);
+        }
         let siblings: Vec<serde_json::Value> = world
             .files
             .iter()

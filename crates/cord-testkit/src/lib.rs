@@ -6,7 +6,8 @@
 //! which passes only when everybody waits: a day of eight GPUs takes seconds, and repeats to the nanosecond.
 //!
 //! A [`TestServer`] plays vLLM, SGLang, llama.cpp and plain OpenAI servers on a real socket, over a [`Hashed`] model whose
-//! log-probabilities are truly consistent, and fails where its script says; a [`HubServer`] plays the Hugging Face hub.
+//! log-probabilities are truly consistent, and fails where its script says; a [`HubServer`] plays the Hugging Face hub,
+//! to fetch from and to push to.
 //!
 //! Lacks, on purpose: an async runtime. Only the servers, whose subject is sockets, know a wall clock and a network.
 
@@ -16,6 +17,7 @@ mod scripted;
 mod server;
 mod simulation;
 mod turnstile;
+mod uploads;
 mod vocabulary;
 
 pub use hashed::{Hashed, Rules};

@@ -20,11 +20,11 @@ pub(crate) const ARMS: &str = "arms.json";
 /// The arms of a recipe and its stages.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) struct RunArms {
+pub(crate) struct RunArms {
     /// The recipe's name.
-    pub(super) recipe: String,
-    pub(super) digest: Option<Digest>,
-    pub(super) arms: Vec<ArmStages>,
+    pub(crate) recipe: String,
+    pub(crate) digest: Option<Digest>,
+    pub(crate) arms: Vec<ArmStages>,
     /// Every stage but the table, in the plan's order.
     pub(super) stages: Vec<PlannedStage>,
 }
@@ -32,15 +32,15 @@ pub(super) struct RunArms {
 /// The stages of an arm under a seed.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) struct ArmStages {
-    pub(super) arm: String,
-    pub(super) seed: Option<u64>,
+pub(crate) struct ArmStages {
+    pub(crate) arm: String,
+    pub(crate) seed: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) generate: Option<Digest>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) problems: Option<Digest>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) train: Option<Digest>,
+    pub(crate) train: Option<Digest>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) evals: Vec<Evaluation>,
 }
@@ -48,7 +48,7 @@ pub(super) struct ArmStages {
 /// An evaluation and the problems that it is on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) struct Evaluation {
+pub(crate) struct Evaluation {
     pub(super) problems: Digest,
     pub(super) eval: Digest,
 }
@@ -56,7 +56,7 @@ pub(super) struct Evaluation {
 /// A stage that was planned, or is there.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) struct PlannedStage {
+pub(crate) struct PlannedStage {
     pub(super) kind: String,
     pub(super) key: Digest,
     pub(super) label: String,

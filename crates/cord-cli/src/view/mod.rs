@@ -16,7 +16,7 @@ use clap::Args;
 
 use crate::{RecipeArgs, print, say};
 
-pub(crate) use arms::publish as publish_arms;
+pub(crate) use arms::{ARMS, RunArms, publish as publish_arms};
 
 use library::Library;
 use run::Run;
