@@ -398,7 +398,7 @@ mod tests {
                 if !matches!(ending, "md" | "toml") {
                     continue;
                 }
-                let text = fs::read_to_string(&file).unwrap();
+                let text = fs::read_to_string(&file).unwrap().replace("\\\n", " ");
                 let mut fenced = false;
                 for line in text.lines() {
                     fenced ^= line.starts_with("```");

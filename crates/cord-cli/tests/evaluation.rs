@@ -234,9 +234,9 @@ fn an_evaluation_by_shards_is_the_one_in_one_piece() {
     server.script(|seen| (seen.body["max_tokens"] == 24).then(|| Fault::status(400, "asked again")));
     run("cut", &[]).expect(0);
     let samples = |out: &str| {
-        let evals = fs::read_dir(desk.path(out).join("eval-bytes")).unwrap().map(|entry| entry.unwrap().path());
+        let mut evals = fs::read_dir(desk.path(out).join("eval-bytes")).unwrap().map(|entry| entry.unwrap().path());
         let whole = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("eval-");
-        fs::read(evals.filter(whole).next().unwrap().join("samples.parquet")).unwrap()
+        fs::read(evals.find(whole).unwrap().join("samples.parquet")).unwrap()
     };
     assert_eq!(samples("cut"), samples("whole"));
     let refused = run("cut", &["--shard", "1/3", "--json"]).expect(2).stderr;

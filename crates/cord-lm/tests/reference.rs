@@ -190,8 +190,8 @@ fn scores_are_the_same_alone_together_and_without_a_cache() {
         for (offset, token) in together.iter().enumerate() {
             let position = prompt.len() - 1 + offset;
             let expected = all[position * transformer.config().vocab + token.token as usize];
-            // The wide model's logits are in the hundreds, and its two paths sum in other orders.
-            assert!((f64::from(expected) - token.logprob).abs() < 1e-4, "{expected} {}", token.logprob);
+            // The model's weights are large, and its two paths sum in other orders: 1e-5 apart with AVX2, 1.2e-4 with AVX-512.
+            assert!((f64::from(expected) - token.logprob).abs() < 5e-4, "{expected} {}", token.logprob);
         }
     }
 }

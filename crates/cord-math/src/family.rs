@@ -89,19 +89,22 @@ fn of_residue((value, modulus): (&[Token], &[Token]), fuel: &mut Fuel) -> Result
     })
 }
 
+/// The two sides of a congruence: what is left, and by what.
+type Residue<'a> = (&'a [Token], &'a [Token]);
+
 /// Are both answers families, and the same one? At least one of them must say that its letter is a whole number, or
 /// be a congruence.
 pub(crate) fn same(
     gold: &[Token],
     given: &[Token],
-    residues: (Option<(&[Token], &[Token])>, Option<(&[Token], &[Token])>),
+    residues: (Option<Residue<'_>>, Option<Residue<'_>>),
     comparer: &mut Comparer<'_>,
 ) -> Result<Option<Ground>, OutOfFuel> {
     let says = |tokens: &[Token]| declared(tokens).is_some();
     if !says(gold) && !says(given) && residues.0.is_none() && residues.1.is_none() {
         return Ok(None);
     }
-    let mut one = |tokens: &[Token], residue: Option<(&[Token], &[Token])>| match residue {
+    let mut one = |tokens: &[Token], residue: Option<Residue<'_>>| match residue {
         Some(residue) => of_residue(residue, comparer.fuel),
         None => family(tokens, true, comparer.fuel),
     };

@@ -125,6 +125,9 @@ fn exponent(tokens: &[Token]) -> Option<(i32, usize)> {
     Some((if negative { -power } else { power }, length))
 }
 
+/// A unit that is two in one word: each with its power, and how many of them it is.
+type Joined = ((&'static str, i32), (&'static str, i32), (i64, i64));
+
 /// The unit that tokens spell, if they spell one: words with powers, `per` and `/`, `square` and `cubic`.
 pub(crate) fn parse(tokens: &[Token]) -> Option<Unit> {
     let mut unit = Unit { factor: Rational::one(), dimensions: BTreeMap::new() };
@@ -176,8 +179,7 @@ pub(crate) fn parse(tokens: &[Token]) -> Option<Unit> {
             at += length;
         }
         // `ms^{-1}` is metres per second.
-        type Joined = Option<((&'static str, i32), (&'static str, i32), (i64, i64))>;
-        let joined: Joined = match word {
+        let joined: Option<Joined> = match word {
             "mph" | "MPH" => Some((("m", 1), ("s", -1), (1_609_344, 3_600_000))),
             "kph" | "kmh" | "kmph" => Some((("m", 1), ("s", -1), (1000, 3600))),
             "mpg" | "MPG" => Some((("m", 1), ("m", -3), (1_609_344 * 125_000_000, 473_176_473))),

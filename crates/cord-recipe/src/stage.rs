@@ -50,7 +50,9 @@ impl StageKind {
     /// results, and finished folders of the old version are made anew instead of being taken for the new.
     pub fn version(self) -> u32 {
         match self {
-            Self::Problems | Self::Generate | Self::Measure | Self::Train | Self::Eval | Self::Judge | Self::Table => 1,
+            // 2: more forms of answers are read.
+            Self::Eval => 2,
+            Self::Problems | Self::Generate | Self::Measure | Self::Train | Self::Judge | Self::Table => 1,
         }
     }
 }

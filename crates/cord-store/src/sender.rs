@@ -42,12 +42,12 @@ struct Reply {
 /// What the hub says of files that are about to be sent.
 #[derive(Deserialize)]
 struct Preupload {
-    files: Vec<Mode>,
+    files: Vec<Way>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Mode {
+struct Way {
     path: String,
     upload_mode: String,
     #[serde(default)]
@@ -237,7 +237,7 @@ impl<'a> Sender<'a> {
         self.tell(&self.api(&format!("branch/{}", self.revision())), &json!({})).map(drop)
     }
 
-    fn modes(&self, files: &[&Measured<'_>]) -> Result<BTreeMap<String, Mode>, String> {
+    fn modes(&self, files: &[&Measured<'_>]) -> Result<BTreeMap<String, Way>, String> {
         let asked = files.iter().map(|file| {
             json!({
                 "path": file.file.path, "size": file.size, "sha": file.sha256, "sample": STANDARD.encode(&file.sample),

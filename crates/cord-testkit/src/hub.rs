@@ -49,10 +49,13 @@ pub struct HubWorld {
     /// A part of the path: such requests are heeded, but not answered, so many times.
     pub loses: Option<(String, usize)>,
     /// Called when a body has come, with its path.
-    pub arrived: Option<Box<dyn FnMut(&str) + Send>>,
+    pub arrived: Option<Arrived>,
     /// Parts of content that is not whole yet, by the content's SHA-256 and their number.
     pub parts: BTreeMap<String, BTreeMap<usize, Vec<u8>>>,
 }
+
+/// What is called with the path of a body that has come.
+pub type Arrived = Box<dyn FnMut(&str) + Send>;
 
 /// A hub with one repository at one commit, as a model's and as a data set's.
 pub struct HubServer {

@@ -21,7 +21,7 @@ mod uploads;
 mod vocabulary;
 
 pub use hashed::{Hashed, Rules};
-pub use hub::{HubServer, HubWorld};
+pub use hub::{Arrived, HubServer, HubWorld};
 pub use scripted::{Call, Scripted, whisper};
 pub use server::{Counts, Fault, Kind, Quirk, Seen, Served, TestServer};
 pub use simulation::{Busy, Simulated, Simulation, Speed};
