@@ -1,20 +1,27 @@
 //! A training's steps, noted beside its checkpoint while it goes on.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
-use cord_store::{CurvePoint, CurveWriter, StageWriter, StoreError};
+use cord_store::{CurvePoint, CurveWriter, EventFile, StageWriter, StoreError, read_curve};
 use cord_train::StepReport;
 
 /// The curve of a training, noted while it goes on.
 pub(crate) struct Curve {
     writer: CurveWriter,
+    path: PathBuf,
+    /// TensorBoard's folder of this training, and the file in it once there is a step.
+    events: Option<(PathBuf, Option<EventFile>)>,
     /// Steps between two checkpoints.
     every: usize,
     fault: Option<StoreError>,
 }
 
 impl Curve {
-    pub(crate) fn new(writer: &StageWriter, every: u32) -> Self {
-        Self { writer: CurveWriter::new(writer.curve_path()), every: every as usize, fault: None }
+    pub(crate) fn new(writer: &StageWriter, every: u32, tensorboard: Option<PathBuf>) -> Self {
+        let path = writer.curve_path();
+        let events = tensorboard.map(|folder| (folder, None));
+        Self { writer: CurveWriter::new(path.clone()), path, events, every: every as usize, fault: None }
     }
 
     /// Notes a step; did it work?
@@ -33,8 +40,22 @@ impl Curve {
         // The trainer saves its checkpoint after it has told of the step.
         let is_saved = step.validation_loss.is_some() || (self.every > 0 && step.step.is_multiple_of(self.every));
         let noted = self.writer.push(&point).and_then(|()| if is_saved { self.writer.sync() } else { Ok(()) });
+        let noted = noted.and_then(|()| self.show(&point));
         self.fault = self.fault.take().or(noted.err());
         self.fault.is_none()
+    }
+
+    /// Tells TensorBoard of a step, and first of those before it.
+    fn show(&mut self, point: &CurvePoint) -> Result<(), StoreError> {
+        match &mut self.events {
+            None => Ok(()),
+            Some((_, Some(events))) => events.push(point),
+            Some((folder, events)) => {
+                // The curve holds what a training did that goes on here, and this step.
+                *events = Some(EventFile::begin(folder, &read_curve(&self.path)?)?);
+                Ok(())
+            }
+        }
     }
 
     pub(crate) fn end(self) -> Result<()> {

@@ -396,7 +396,15 @@ pub(crate) fn train_student(
     writer.write_bytes("audit.txt", notes.as_bytes())?;
     progress.at(0, format!("about {planned}"));
     let work = writer.work_path()?;
-    let mut curve = Curve::new(writer, settings.checkpoint_every);
+    let board = context.run.tensorboard.as_ref().map(|folder| {
+        let recipe = context.store.folder().file_name().unwrap_or_default();
+        folder.join(recipe).join(format!(
+            "{}-{}",
+            stage.arms.first().map_or("train", String::as_str),
+            stage.key.short()
+        ))
+    });
+    let mut curve = Curve::new(writer, settings.checkpoint_every, board);
     let unwritable = AtomicBool::new(false);
     // What can't be noted is no reason to lose the steps: the training ends with a checkpoint.
     let interrupted = || context.interrupted.load(Ordering::Relaxed) || unwritable.load(Ordering::Relaxed);

@@ -140,6 +140,28 @@ fn a_student_learns_by_adapters_with_rows_held_out() {
 }
 
 #[test]
+fn trainings_show_in_tensorboard_and_no_result_depends_on_it() {
+    let desk = Desk::bare();
+    desk.cord(&["run", "recipes/scratch.toml", "--set", "run.tensorboard=board"]).expect(0);
+    let shown = desk.results("scratch");
+    let trainings: Vec<_> =
+        fs::read_dir(desk.path("board/scratch")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(trainings.len(), 2, "{trainings:?}");
+    for training in trainings {
+        let files: Vec<_> = fs::read_dir(&training).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(files.len(), 1, "{files:?}");
+        let events = fs::read(&files[0]).unwrap();
+        let key = training.file_name().unwrap().to_str().unwrap().rsplit('-').next().unwrap().to_owned();
+        let curve = fs::read_to_string(desk.path(&format!("runs/scratch/train-{key}/curve.jsonl"))).unwrap();
+        let losses = events.windows(10).filter(|window| window == b"train/loss").count();
+        assert!(losses > 1 && losses == curve.lines().count(), "{losses} of {}", curve.lines().count());
+    }
+    let plain = Desk::bare();
+    plain.cord(&["run", "recipes/scratch.toml"]).expect(0);
+    assert_same(&plain.results("scratch"), &shown, "without TensorBoard");
+}
+
+#[test]
 fn failed_problems_are_listed_and_the_rest_goes_on() {
     let desk = Desk::with_models();
     // More than the models' context of 320 tokens: every sample is refused, and nothing else is.

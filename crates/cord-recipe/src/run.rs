@@ -38,6 +38,9 @@ pub struct RunSettings {
     pub remote: Option<String>,
     /// The folder that data sets' files are read from; see `CORD_DATA`.
     pub data: Option<PathBuf>,
+    /// The folder that trainings write their curves to for TensorBoard, each in a folder of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tensorboard: Option<PathBuf>,
     /// What models cost, by their names in the recipe.
     pub prices: BTreeMap<String, Price>,
     /// How fast models work, by their names in the recipe: for estimates.
@@ -103,6 +106,7 @@ impl Default for RunSettings {
             threads: None,
             remote: None,
             data: None,
+            tensorboard: None,
             prices: BTreeMap::new(),
             rates: BTreeMap::new(),
             expected: Expected::default(),
@@ -131,6 +135,7 @@ impl RunSettings {
                 field.text_that("`s3://<bucket>/<folder>` or `file:///<folder>`", |text| text.contains("://"))
             }),
             data: fields.optional("data", |field| field.name().map(PathBuf::from)),
+            tensorboard: fields.optional("tensorboard", |field| field.name().map(PathBuf::from)),
             prices: fields.or("prices", BTreeMap::new(), |field| by_model(field, models, Price::read)),
             rates: fields.or("rates", BTreeMap::new(), |field| by_model(field, models, Rate::read)),
             expected: fields
