@@ -267,3 +267,11 @@ fn defaults_agree() {
     let settings = arm(&format!(r#"teachers = ["a", "b"], search = {{ kind = "beam" }}, {scorer}, adaptive = {{}}"#));
     check(&settings.adaptive.unwrap(), &generate::AdaptiveSettings::default());
 }
+
+/// A stage is keyed by the rubric's version, so that a rubric that changes is asked anew.
+#[test]
+fn the_rubric_of_judges_agrees() {
+    let (_, text) = cord_eval::judge::Rubric::BUILT_IN.iter().find(|(name, _)| *name == "reference").unwrap();
+    let rubric: cord_eval::judge::Rubric = toml::from_str(text).unwrap();
+    assert_eq!(recipe::JudgeStage::RUBRIC, format!("{}/{}", rubric.name, rubric.version));
+}

@@ -42,15 +42,6 @@ struct Evaluation<'a, 'f> {
 /// `Ok(None)`: no value here.
 type Found = Result<Option<Complex>, OutOfFuel>;
 
-macro_rules! some {
-    ($found:expr) => {
-        match $found {
-            Some(found) => found,
-            None => return Ok(None),
-        }
-    };
-}
-
 impl Evaluation<'_, '_> {
     fn value(&mut self, expression: &Expression) -> Found {
         self.fuel.spend(PRODUCT)?;

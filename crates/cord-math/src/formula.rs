@@ -51,17 +51,6 @@ pub(crate) struct Cursor<'a, 'f> {
     pub(crate) fuel: &'f mut Fuel,
 }
 
-/// Goes on with the expression, or stops because there is none.
-macro_rules! some {
-    ($parsed:expr) => {
-        match $parsed {
-            Some(parsed) => parsed,
-            None => return Ok(None),
-        }
-    };
-}
-pub(crate) use some;
-
 impl<'a> Cursor<'a, '_> {
     pub(crate) fn peek(&self) -> Option<&'a Token> {
         self.tokens.get(self.at)

@@ -11,15 +11,6 @@ use crate::rational::{Rational, integer};
 
 type Found = Result<Option<Expression>, OutOfFuel>;
 
-macro_rules! some {
-    ($found:expr) => {
-        match $found {
-            Some(found) => found,
-            None => return Ok(None),
-        }
-    };
-}
-
 fn quotient(above: Expression, below: Expression) -> Expression {
     Expression::Quotient(Box::new((above, below)))
 }

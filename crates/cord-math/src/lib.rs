@@ -53,6 +53,16 @@
 //!
 //! This crate has no IO, no clock, no threads and no randomness.
 
+/// What is there, or the end of a function that finds nothing: `Ok(None)`.
+macro_rules! some {
+    ($found:expr) => {
+        match $found {
+            Some(found) => found,
+            None => return Ok(None),
+        }
+    };
+}
+
 mod announcement;
 mod choice;
 mod compare;

@@ -43,15 +43,6 @@ const MOST_FACTORS: u32 = 40;
 /// `Ok(None)`: the expression has no such form, or too large a one.
 type Found<T> = Result<Option<T>, OutOfFuel>;
 
-macro_rules! some {
-    ($found:expr) => {
-        match $found {
-            Some(found) => found,
-            None => return Ok(None),
-        }
-    };
-}
-
 pub(crate) fn normal(expression: &Expression, fuel: &mut Fuel) -> Found<Normal> {
     fuel.spend(4)?;
     Ok(Some(match expression {

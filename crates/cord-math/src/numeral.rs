@@ -4,7 +4,7 @@ use num_bigint::BigInt;
 use num_traits::{Pow, ToPrimitive};
 
 use crate::expression::Expression;
-use crate::formula::{Cursor, Parsed, some};
+use crate::formula::{Cursor, Parsed};
 use crate::fuel::{Fuel, OutOfFuel};
 use crate::rational::{Rational, decimal};
 use crate::token::Token;

@@ -4,7 +4,7 @@
 use num_traits::{One, Signed, Zero};
 
 use crate::expression::{Expression, Function, Range, Ranged};
-use crate::formula::{Cursor, Parsed, parse, some};
+use crate::formula::{Cursor, Parsed, parse};
 use crate::fuel::OutOfFuel;
 use crate::normal::normal;
 use crate::rational::{Rational, integer};

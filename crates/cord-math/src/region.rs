@@ -37,15 +37,6 @@ pub(crate) struct Region {
 
 type Found<T> = Result<Option<T>, OutOfFuel>;
 
-macro_rules! some {
-    ($found:expr) => {
-        match $found {
-            Some(found) => found,
-            None => return Ok(None),
-        }
-    };
-}
-
 impl Cut {
     fn order(&self, other: &Self) -> Ordering {
         match (self, other) {

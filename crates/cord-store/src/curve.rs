@@ -92,11 +92,10 @@ pub fn read_curve(path: &Path) -> Result<Vec<CurvePoint>, StoreError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn point(step: u64, loss: f64) -> CurvePoint {
-        CurvePoint {
+impl CurvePoint {
+    /// A step for tests.
+    pub(crate) fn made_up(step: u64, loss: f64) -> Self {
+        Self {
             step,
             loss,
             validation_loss: None,
@@ -108,6 +107,11 @@ mod tests {
             tokens_per_second: 200.0,
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn a_step_that_is_taken_again_has_one_line() {
@@ -116,7 +120,7 @@ mod tests {
         assert_eq!(read_curve(&path).unwrap(), []);
         let mut first = CurveWriter::new(path.clone());
         for step in 1..=5 {
-            first.push(&point(step, 1.0)).unwrap();
+            first.push(&CurvePoint::made_up(step, 1.0)).unwrap();
         }
         first.sync().unwrap();
         // Killed in the middle of a line; the checkpoint was of step 3.
@@ -125,7 +129,7 @@ mod tests {
         assert_eq!(read_curve(&path).unwrap().len(), 5);
         let mut second = CurveWriter::new(path.clone());
         for step in 4..=6 {
-            second.push(&point(step, 2.0)).unwrap();
+            second.push(&CurvePoint::made_up(step, 2.0)).unwrap();
         }
         let found: Vec<(u64, f64)> = read_curve(&path).unwrap().iter().map(|one| (one.step, one.loss)).collect();
         assert_eq!(found, [(1, 1.0), (2, 1.0), (3, 1.0), (4, 2.0), (5, 2.0), (6, 2.0)]);

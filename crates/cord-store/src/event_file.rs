@@ -120,17 +120,7 @@ mod tests {
     use super::*;
 
     fn point(step: u64, validation_loss: Option<f64>) -> CurvePoint {
-        CurvePoint {
-            step,
-            loss: 1.5,
-            validation_loss,
-            learning_rate: 1e-3,
-            gradient_norm: 0.5,
-            tokens: 100,
-            supervised_tokens: 40,
-            seconds: 0.5,
-            tokens_per_second: 200.0,
-        }
+        CurvePoint { validation_loss, ..CurvePoint::made_up(step, 1.5) }
     }
 
     /// The records of a file, each held against its two sums.
