@@ -98,6 +98,11 @@ impl Models {
         Ok(engine)
     }
 
+    /// Where models compute.
+    pub(crate) fn spec(&self) -> DeviceSpec {
+        self.spec
+    }
+
     /// Bytes that the device has for models; unknown where nothing says so.
     pub(crate) fn memory(&self) -> Option<usize> {
         match self.spec {

@@ -377,7 +377,7 @@ pub(crate) fn train_student(
         );
     }
     let validation = hold_out(&mut examples, held_out, seed);
-    let planned = memory(model.config(), &examples, &train_settings, threads);
+    let planned = memory(model.config(), &examples, &train_settings, threads, context.models.spec());
     if let Some(most) = context.models.memory()
         && planned.bytes() > most
     {

@@ -132,7 +132,7 @@ fn feed(model: &Transformer, cache: &mut Cache, spans: &[Span], lines: &[usize],
 }
 
 /// Are the model's weights where this program's own memory is?
-fn on_host(model: &Transformer) -> bool {
+pub(crate) fn on_host(model: &Transformer) -> bool {
     model.device() == Device::flex()
 }
 

@@ -234,12 +234,12 @@ fn parts(prefixes: &[&[u32]], known: &[usize]) -> Vec<Part> {
     parts
 }
 
-fn values(tensor: Tensor<2>) -> Vec<f32> {
+pub(crate) fn values(tensor: Tensor<2>) -> Vec<f32> {
     tensor.into_data().try_into_vec().expect("activations are f32")
 }
 
 /// A norm's weights.
-fn vector(tensor: &Tensor<1>, offset: f32) -> Vec<f32> {
+pub(crate) fn vector(tensor: &Tensor<1>, offset: f32) -> Vec<f32> {
     let mut weights: Vec<f32> = tensor.to_data().try_into_vec().expect("weights are f32");
     if offset != 0.0 {
         for weight in &mut weights {
@@ -259,21 +259,26 @@ fn positions(contexts: &[Context], pieces: &[(usize, &[u32])]) -> Vec<usize> {
 }
 
 /// Cosines and sines of every token's position, `[tokens, rotated dimensions / 2]` each.
-struct Turns {
+pub(crate) struct Turns {
     cos: Vec<f32>,
     sin: Vec<f32>,
     half: usize,
 }
 
 impl Turns {
-    fn of(angles: &Angles, positions: &[usize]) -> Self {
+    pub(crate) fn of(angles: &Angles, positions: &[usize]) -> Self {
         let (cos, sin): (Vec<f32>, Vec<f32>) = positions.iter().flat_map(|position| angles.at(*position)).unzip();
         let half = cos.len() / positions.len().max(1);
         Self { cos, sin, half }
     }
 
+    /// The turns back, which carry gradients.
+    pub(crate) fn reversed(&self) -> Self {
+        Self { cos: self.cos.clone(), sin: self.sin.iter().map(|sin| -sin).collect(), half: self.half }
+    }
+
     /// Rotates the queries and keys of every token, and scales the queries.
-    fn rotate(&self, q: &mut [f32], k: &mut [f32], config: &LmConfig) {
+    pub(crate) fn rotate(&self, q: &mut [f32], k: &mut [f32], config: &LmConfig) {
         let scale = 1.0 / (config.architecture.query_scalar.unwrap_or(config.head_dim as f64) as f32).sqrt();
         let dim = config.head_dim;
         let tables = self.cos.chunks_exact(self.half).zip(self.sin.chunks_exact(self.half));

@@ -269,7 +269,7 @@ fn fuse(sum: &mut Lanes, x: f32, line: &Lanes) {
 
 /// A sum over lanes by position, folded in order.
 #[inline(always)]
-fn sum_of(values: &[f32], of: impl Fn(f32) -> f32) -> f32 {
+pub(crate) fn sum_of(values: &[f32], of: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0f32; LANES];
     let (chunks, rest) = values.as_chunks::<LANES>();
     for chunk in chunks {
@@ -284,7 +284,7 @@ fn sum_of(values: &[f32], of: impl Fn(f32) -> f32) -> f32 {
 }
 
 #[inline(always)]
-fn largest_of(values: &[f32]) -> f32 {
+pub(crate) fn largest_of(values: &[f32]) -> f32 {
     let larger = |a: f32, b: f32| if b > a { b } else { a };
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let (chunks, rest) = values.as_chunks::<LANES>();
@@ -301,7 +301,7 @@ fn largest_of(values: &[f32]) -> f32 {
 /// Not the system's: that one is scalar, and half of the time of a softmax. Cody and Waite's reduction to `|r| <= ln 2 / 2`, then
 /// the Taylor series to the sixth power: the next term is at most 1.2e-7, a unit in the last place.
 #[inline(always)]
-fn exp(x: f32) -> f32 {
+pub(crate) fn exp(x: f32) -> f32 {
     // 1.5 * 2^23: adding it leaves the nearest integer in the low bits.
     const ROUND: f32 = 12_582_912.0;
     const LN2_HIGH: f32 = 0.693_359_4;

@@ -34,7 +34,7 @@ pub(crate) struct Adapter {
     pub(crate) a: Tensor<2>,
     /// `[rank, out]`
     pub(crate) b: Tensor<2>,
-    scale: f64,
+    pub(crate) scale: f64,
 }
 
 impl Adapter {

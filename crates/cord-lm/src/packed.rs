@@ -14,9 +14,11 @@ use std::ops::Range;
 use burn::tensor::activation::{log_softmax, softmax};
 use burn::tensor::{DType, Device, Gradients, Int, Tensor, TensorData};
 
+use crate::batch::on_host;
+use crate::host_gradient;
 use crate::ops::RopeTables;
 use crate::transformer::Block;
-use crate::{LmConfig, ParamMut, Transformer};
+use crate::{DeviceSpec, LmConfig, ParamMut, Transformer};
 
 /// The most attention weights, over all heads, that exist at a time.
 const WEIGHTS: usize = 1 << 24;
@@ -51,10 +53,19 @@ pub fn packed_gradient(
     share: f64,
     how: Pass,
 ) -> (f64, Vec<Tensor<1>>) {
+    let layout = Layout::new(samples);
+    if on_host(model) && !how.bf16 {
+        return host_gradient::gradient(model, &layout, share, how.recompute);
+    }
+    graph_gradient(model, layout, share, how)
+}
+
+/// By burn's graphs, on any device.
+fn graph_gradient(model: &Transformer, layout: Layout, share: f64, how: Pass) -> (f64, Vec<Tensor<1>>) {
     let mut tracked = if how.bf16 { model.clone().in_bf16().autodiff() } else { model.autodiff() };
-    let pack = Pack::new(model, samples);
+    let pack = Pack::new(model, layout);
     let device = model.device().autodiff();
-    let rope = model.rope.autodiff().at(&pack.positions, 1);
+    let rope = model.rope.autodiff().at(&pack.layout.positions, 1);
     let mut sums = Sums::default();
 
     let embedded = tracked.embed(pack.tokens(&device));
@@ -112,9 +123,17 @@ pub fn packed_gradient(
 
 /// The summed negative log-likelihood, in nats, of the supervised tokens of samples.
 pub fn packed_loss(model: &Transformer, samples: &[Supervised<'_>]) -> f64 {
-    let pack = Pack::new(model, samples);
+    let layout = Layout::new(samples);
+    if on_host(model) {
+        return host_gradient::loss(model, &layout);
+    }
+    graph_loss(model, layout)
+}
+
+fn graph_loss(model: &Transformer, layout: Layout) -> f64 {
+    let pack = Pack::new(model, layout);
     let device = model.device();
-    let rope = model.rope.at(&pack.positions, 1);
+    let rope = model.rope.at(&pack.layout.positions, 1);
     let mut x = model.embed(pack.tokens(&device));
     for (index, block) in model.blocks.iter().enumerate() {
         let windowed = model.config().architecture.window_of(index).is_some();
@@ -123,8 +142,8 @@ pub fn packed_loss(model: &Transformer, samples: &[Supervised<'_>]) -> f64 {
     }
     let hidden = model.norm_last(x).select(0, pack.rows(&device));
     let mut sum = 0.0;
-    for part in pieces(pack.targets.len(), LOGITS / model.config().vocab) {
-        let nll = nll(model, hidden.clone().slice_dim(0, part.clone()), &pack.targets[part]);
+    for part in pieces(pack.layout.targets.len(), LOGITS / model.config().vocab) {
+        let nll = nll(model, hidden.clone().slice_dim(0, part.clone()), &pack.layout.targets[part]);
         sum += f64::from(nll.into_scalar::<f32>());
     }
     sum
@@ -132,8 +151,18 @@ pub fn packed_loss(model: &Transformer, samples: &[Supervised<'_>]) -> f64 {
 
 /// The bytes that [`packed_gradient`] holds at most beside weights, gradients and moments, for one pack of `tokens` of which
 /// `supervised` are, the longest sample having `longest`; an estimate by counting tensors.
-pub fn packed_bytes(config: &LmConfig, tokens: usize, longest: usize, supervised: usize, how: Pass) -> PackedBytes {
+pub fn packed_bytes(
+    config: &LmConfig,
+    tokens: usize,
+    longest: usize,
+    supervised: usize,
+    how: Pass,
+    device: DeviceSpec,
+) -> PackedBytes {
     const F32: usize = 4;
+    if device == DeviceSpec::Cpu && !how.bf16 {
+        return host_gradient::bytes(config, tokens, longest, supervised, how.recompute);
+    }
     let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
     // Kept by a block's graphs: its input, the norms' inputs, squares and outputs, projections before and after rotation, the
     // activation's steps. By their number in `Block::project` and `Block::finish`.
@@ -163,46 +192,58 @@ pub struct PackedBytes {
 }
 
 /// Samples in one row.
-struct Pack {
-    ids: Vec<i64>,
-    positions: Vec<usize>,
+pub(crate) struct Layout {
+    pub(crate) ids: Vec<i64>,
+    pub(crate) positions: Vec<usize>,
     /// Rows of the tokens that predict a supervised one.
-    rows: Vec<i64>,
-    targets: Vec<i64>,
+    pub(crate) rows: Vec<i64>,
+    pub(crate) targets: Vec<i64>,
+    /// The rows of each sample.
+    pub(crate) samples: Vec<Range<usize>>,
+}
+
+impl Layout {
+    pub(crate) fn new(samples: &[Supervised<'_>]) -> Self {
+        let mut layout = Self { ids: vec![], positions: vec![], rows: vec![], targets: vec![], samples: vec![] };
+        for Supervised { ids, supervised } in samples {
+            // The last token is only ever a target.
+            let (first, count) = (layout.ids.len(), ids.len() - 1);
+            for place in 0..count {
+                layout.ids.push(i64::from(ids[place]));
+                layout.positions.push(place);
+                if supervised[place + 1] {
+                    layout.rows.push((first + place) as i64);
+                    layout.targets.push(i64::from(ids[place + 1]));
+                }
+            }
+            layout.samples.push(first..first + count);
+        }
+        layout
+    }
+}
+
+/// A layout with how graphs cut its attention.
+struct Pack {
+    layout: Layout,
     /// Of layers that see everything, and of layers with a window.
     samples: [Vec<Sample>; 2],
 }
 
 impl Pack {
-    fn new(model: &Transformer, samples: &[Supervised<'_>]) -> Self {
+    fn new(model: &Transformer, layout: Layout) -> Self {
         let (config, device) = (model.config(), model.device());
-        let mut pack =
-            Self { ids: vec![], positions: vec![], rows: vec![], targets: vec![], samples: [vec![], vec![]] };
-        for Supervised { ids, supervised } in samples {
-            // The last token is only ever a target.
-            let (first, count) = (pack.ids.len(), ids.len() - 1);
-            for place in 0..count {
-                pack.ids.push(i64::from(ids[place]));
-                pack.positions.push(place);
-                if supervised[place + 1] {
-                    pack.rows.push((first + place) as i64);
-                    pack.targets.push(i64::from(ids[place + 1]));
-                }
-            }
-            let window = config.architecture.window;
-            for (samples, window) in pack.samples.iter_mut().zip([None, window]) {
-                samples.push(Sample::new(first..first + count, window, config.heads, &device));
-            }
-        }
-        pack
+        let samples = [None, config.architecture.window].map(|window| {
+            layout.samples.iter().map(|rows| Sample::new(rows.clone(), window, config.heads, &device)).collect()
+        });
+        Self { layout, samples }
     }
 
     fn tokens(&self, device: &Device) -> Tensor<2, Int> {
-        Tensor::from_data(TensorData::new(self.ids.clone(), [1, self.ids.len()]), device)
+        Tensor::from_data(TensorData::new(self.layout.ids.clone(), [1, self.layout.ids.len()]), device)
     }
 
     fn rows(&self, device: &Device) -> Tensor<1, Int> {
-        Tensor::from_data(TensorData::new(self.rows.clone(), [self.rows.len()]), device)
+        Tensor::from_data(TensorData::new(self.layout.rows.clone(), [self.layout.rows.len()]), device)
     }
 
     fn samples(&self, windowed: bool) -> &[Sample] {
@@ -414,7 +455,7 @@ fn attention_gradient(
 }
 
 /// Runs of at most `most` of `count` things.
-fn pieces(count: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+pub(crate) fn pieces(count: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
     let most = most.max(1);
     (0..count).step_by(most).map(move |from| from..(from + most).min(count))
 }
@@ -429,9 +470,9 @@ fn nll(model: &Transformer, hidden: Tensor<2>, targets: &[i64]) -> Tensor<1> {
 /// The summed loss of hidden states, and the gradient of its share by them.
 fn head(tracked: &mut Transformer, hidden: &Tensor<2>, pack: &Pack, share: f64, sums: &mut Sums) -> (f64, Tensor<2>) {
     let (mut loss, mut dhidden) = (0.0, Vec::new());
-    for part in pieces(pack.targets.len(), LOGITS / tracked.config().vocab) {
+    for part in pieces(pack.layout.targets.len(), LOGITS / tracked.config().vocab) {
         let some = hidden.clone().slice_dim(0, part.clone()).autodiff().require_grad();
-        let nll = nll(tracked, some.clone(), &pack.targets[part]);
+        let nll = nll(tracked, some.clone(), &pack.layout.targets[part]);
         let mut gradients = nll.clone().mul_scalar(share).backward();
         loss += f64::from(nll.inner().into_scalar::<f32>());
         dhidden.push(taken(&some, &mut gradients));
@@ -479,5 +520,81 @@ impl Sums {
         tracked.visit_trained(&mut |name, _| names.push(name.to_owned()));
         let known = self.0.into_iter().zip(names);
         known.map(|(sum, name)| sum.unwrap_or_else(|| panic!("the loss does not depend on `{name}`"))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lora::LoraConfig;
+    use cord_core::Seed;
+    use serde_json::json;
+
+    /// The largest difference of two gradients beside the largest value.
+    fn distance(one: &[Tensor<1>], two: &[Tensor<1>]) -> f32 {
+        let host = |gradients: &[Tensor<1>]| -> Vec<Vec<f32>> {
+            gradients.iter().map(|g| g.to_data().try_into_vec().unwrap()).collect()
+        };
+        let (one, two) = (host(one), host(two));
+        assert_eq!(one.iter().map(Vec::len).collect::<Vec<_>>(), two.iter().map(Vec::len).collect::<Vec<_>>());
+        let scale = two.iter().flatten().fold(0.0f32, |most, x| most.max(x.abs()));
+        one.iter().flatten().zip(two.iter().flatten()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / scale
+    }
+
+    #[test]
+    fn the_host_s_gradient_is_that_of_the_graphs_in_every_family() {
+        let more = [
+            json!({"model_type": "llama", "attention_bias": true, "mlp_bias": true, "tie_word_embeddings": true}),
+            json!({"model_type": "llama"}),
+            json!({"model_type": "mistral", "sliding_window": 9}),
+            json!({"model_type": "qwen2"}),
+            json!({"model_type": "qwen3"}),
+            json!({"model_type": "phi3", "partial_rotary_factor": 0.5}),
+            json!({"model_type": "gemma3_text", "sliding_window": 9, "sliding_window_pattern": 2, "query_pre_attn_scalar": 8}),
+        ];
+        let device = crate::open_device(crate::DeviceSpec::Cpu).unwrap();
+        let mut stream = Seed::root(8).stream();
+        // One has more queries than a piece of the host's.
+        let samples: Vec<(Vec<u32>, Vec<bool>)> = [40, 3, 300, 17]
+            .map(|count| {
+                let ids = (0..count).map(|_| (stream.uniform() * 48.0) as u32).collect();
+                (ids, (0..count).map(|place| place % 3 != 1).collect())
+            })
+            .into();
+        let samples: Vec<Supervised<'_>> =
+            samples.iter().map(|(ids, supervised)| Supervised { ids, supervised }).collect();
+        for (more, lora) in more.iter().flat_map(|more| [(more, false), (more, true)]) {
+            let mut config = json!({"vocab_size": 48, "hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 3,
+                "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 500});
+            more.as_object().unwrap().iter().for_each(|(key, value)| config[key] = value.clone());
+            let mut model = Transformer::init(&LmConfig::from_json(&config).unwrap(), Seed::root(5), &device);
+            // Norms and biases that do something, and attention that is far from uniform.
+            model.visit(&mut |name, param| match param {
+                ParamMut::Vector(t) => {
+                    let mut stream = Seed::root(6).named(name).stream();
+                    let values: Vec<f32> = (0..t.dims()[0]).map(|_| stream.normal() as f32 * 0.3).collect();
+                    *t = t.clone() + Tensor::from_data(TensorData::new(values, t.dims()), &device);
+                }
+                ParamMut::Table(t) | ParamMut::Linear(t) => *t = t.clone().mul_scalar(2.0),
+            });
+            if lora {
+                model.adapt(&LoraConfig { rank: 3, alpha: 7.0, targets: vec![] }, Seed::root(7)).unwrap();
+                // `B` begins at zero, where `A` has no gradient.
+                model.visit_adapters(&mut |_, t| {
+                    let [rows, columns] = t.dims();
+                    let values: Vec<f32> = (0..rows * columns).map(|i| ((i * 7 % 11) as f32 - 5.0) * 0.02).collect();
+                    *t = t.clone() + Tensor::from_data(TensorData::new(values, [rows, columns]), &device);
+                });
+            }
+            let expected = graph_gradient(&model, Layout::new(&samples), 0.01, Pass::default());
+            for recompute in [false, true] {
+                let given = packed_gradient(&model, &samples, 0.01, Pass { recompute, bf16: false });
+                assert!((given.0 / expected.0 - 1.0).abs() < 1e-5, "{more}: {} {}", given.0, expected.0);
+                let apart = distance(&given.1, &expected.1);
+                assert!(apart < 1e-4, "{more}, adapters {lora}: {apart} apart");
+            }
+            let measured = graph_loss(&model, Layout::new(&samples));
+            assert!((packed_loss(&model, &samples) / measured - 1.0).abs() < 1e-5, "{more}: {measured}");
+        }
     }
 }

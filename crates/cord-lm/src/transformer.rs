@@ -76,7 +76,7 @@ pub struct Transformer {
     pub(crate) blocks: Vec<Block>,
     pub(crate) norm: Tensor<1>,
     /// `[hidden, vocab]`; absent when the head is the embedding table.
-    head: Option<Tensor<2>>,
+    pub(crate) head: Option<Tensor<2>>,
     pub(crate) rope: Rope,
     pub(crate) lora: Option<LoraConfig>,
 }

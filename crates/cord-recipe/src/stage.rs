@@ -52,7 +52,9 @@ impl StageKind {
         match self {
             // 2: more forms of answers are read.
             Self::Eval => 2,
-            Self::Problems | Self::Generate | Self::Measure | Self::Train | Self::Judge | Self::Table => 1,
+            // 2: gradients on the CPU sum in another order.
+            Self::Train => 2,
+            Self::Problems | Self::Generate | Self::Measure | Self::Judge | Self::Table => 1,
         }
     }
 }

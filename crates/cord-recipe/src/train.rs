@@ -44,8 +44,8 @@ pub struct TrainSettings {
 /// ```toml
 /// [train]
 /// too-long = "drop"          # or "truncate", which loses the end of turn, or "error"; what is chosen is counted in the report
-/// part-tokens = 1024         # tokens whose gradient is computed at a time, padding included; bounds memory
-/// packing = false            # true: no padding; samples stand one after the other and do not see each other
+/// part-tokens = 1024         # tokens whose gradient is computed at a time; bounds memory
+/// packing = false            # true: samples share a part by best fit; false: by like length
 /// precision = "f32"          # or "bf16" for products and activations; weights, norms, loss and the optimiser stay f32
 /// recompute = false          # true: activations are computed again instead of kept; less memory, a third more work
 /// lora = { rank = 16, alpha = 32, targets = ["q_proj", "v_proj"] }  # adapters; all linear layers without `targets`

@@ -236,7 +236,7 @@ fn measure_memory(model: Transformer, arguments: &Arguments) -> Value {
         recompute: arguments.recompute,
         ..settings(&work, work.repetitions)
     };
-    let planned = memory(model.config(), &examples, &settings, 1);
+    let planned = memory(model.config(), &examples, &settings, 1, arguments.device);
     let before = peak_memory();
     let begun = Instant::now();
     train(model, &examples, &settings, None, 1, &|| false, &mut |_| {}).expect("training goes on");

@@ -8,7 +8,6 @@ mod audit;
 mod batches;
 mod checkpoint;
 mod error;
-mod loss;
 mod memory;
 mod packing;
 mod schedule;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use cord_lm::{LmConfig, LoraConfig, PackedBytes, packed_bytes};
+use cord_lm::{DeviceSpec, LmConfig, LoraConfig, PackedBytes, packed_bytes};
 
 use crate::{Example, TrainSettings};
 
@@ -32,10 +32,13 @@ impl Memory {
 }
 
 /// What training will take on these examples, with `threads` parts side by side.
-///
-/// Covered: packed parts and parts too long to be computed whole, in f32 or bf16. Parts of short padded rows take less attention and more
-/// logits; they are small either way.
-pub fn memory(config: &LmConfig, examples: &[Example], settings: &TrainSettings, threads: usize) -> Memory {
+pub fn memory(
+    config: &LmConfig,
+    examples: &[Example],
+    settings: &TrainSettings,
+    threads: usize,
+    device: DeviceSpec,
+) -> Memory {
     const F32: usize = 4;
     let limit = settings.max_length.min(config.context);
     let mut lengths: Vec<usize> = examples.iter().map(|e| e.ids.len().min(limit)).collect();
@@ -54,7 +57,7 @@ pub fn memory(config: &LmConfig, examples: &[Example], settings: &TrainSettings,
             + if settings.bf16 { passes * config.parameters() * 2 } else { 0 },
         gradients: (passes + 1) * trained * F32,
         moments: 2 * trained * F32,
-        pass: packed_bytes(config, tokens, longest, tokens, settings.pass()),
+        pass: packed_bytes(config, tokens, longest, tokens, settings.pass(), device),
         passes,
         longest,
     }

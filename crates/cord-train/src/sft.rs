@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::time::Instant;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use cord_core::{Digest, Seed};
 use cord_lm::{LoraConfig, Pass, Supervised, Transformer, packed_gradient};
 use rayon::prelude::*;
@@ -12,14 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::adamw::{Flat, flat};
 use crate::checkpoint::Progress;
-use crate::loss::summed_nll;
 use crate::validation::{Course, Validated, Validation};
 use crate::{AdamW, AdamWConfig, BatchPlan, Schedule, TrainError, checkpoint, packing, validation};
-
-/// The longest row, and the most logits of a part, whose whole attention and logits are made at once. Above, they are made piece by
-/// piece: the numbers differ in rounding, the memory in kind.
-const WHOLE_ROW: usize = 1024;
-const WHOLE_LOGITS: usize = 1 << 26;
 
 /// One training sequence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,14 +55,13 @@ pub struct TrainSettings {
     pub max_length: usize,
     /// What happens to longer ones.
     pub too_long: LengthPolicy,
-    /// The most tokens, padding included, that one part of a batch holds; bounds memory. The parts' gradients are
+    /// The most tokens that one part of a batch holds; bounds memory. The parts' gradients are
     /// summed in order, so their number changes rounding and is part of the run's identity.
     pub part_tokens: usize,
-    /// Put samples of a part one after the other, without padding and without seeing each other; which samples share a part is chosen
-    /// for the best fit. Otherwise a part's rows are padded to its longest.
+    /// Which samples share a part is chosen for the best fit, so that parts are full. Otherwise samples of like length do. Either way they
+    /// stand one after the other, without padding and without seeing each other.
     pub packing: bool,
-    /// Compute a block's activations again in the backward pass instead of keeping them, in parts that are packed or too long to
-    /// be computed whole.
+    /// Compute a block's activations again in the backward pass instead of keeping them.
     pub recompute: bool,
     /// Compute in bf16 and keep the weights and the optimiser's state in f32.
     pub bf16: bool,
@@ -209,6 +202,7 @@ pub fn train<'a>(
     let mut course = Course::new(settings.validation, validations);
     let mut saved = optimiser.steps;
 
+    let on_host = device == Device::flex();
     let mut epoch = (usize::MAX, Vec::new());
     while optimiser.steps < steps && !course.is_over() {
         let begun = Instant::now();
@@ -219,8 +213,8 @@ pub fn train<'a>(
         let batch: Vec<&Example> = epoch.1[step % per_epoch].0.iter().map(|index| kept[*index]).collect();
         let supervised: usize = batch.iter().map(|e| e.supervised_tokens()).sum();
 
-        let (loss, gradients) = gradient(&model, &batch, supervised, settings, &pool, &device);
-        let norm = pool.install(|| global_norm(&gradients));
+        let (loss, mut gradients) = gradient(&model, &batch, supervised, settings, &pool);
+        let norm = pool.install(|| global_norm(&mut gradients, on_host));
         if !(loss.is_finite() && norm.is_finite()) {
             let examples = batch.iter().map(|e| e.id.clone()).collect();
             return Err(TrainError::Diverged { step: step + 1, loss, norm, examples, checkpoint: saved });
@@ -399,20 +393,14 @@ fn gradient(
     supervised: usize,
     settings: &TrainSettings,
     pool: &rayon::ThreadPool,
-    device: &Device,
 ) -> PartGradient {
     let parts =
         if settings.packing { packing::pack(batch, settings.part_tokens) } else { cut(batch, settings.part_tokens) };
+    let share = 1.0 / supervised as f64;
     let of = |part: &Vec<&Example>| {
-        let rows = part.len() * part.iter().map(|e| e.ids.len()).max().unwrap_or(0);
-        let longest = part.iter().map(|e| e.ids.len()).max().unwrap_or(0);
-        if settings.packing || settings.bf16 || longest > WHOLE_ROW || rows * model.config().vocab > WHOLE_LOGITS {
-            let samples: Vec<Supervised<'_>> = part.iter().map(|e| e.sample()).collect();
-            let share = 1.0 / supervised as f64;
-            let (loss, gradients) = packed_gradient(model, &samples, share, settings.pass());
-            return (loss * share, gradients);
-        }
-        part_gradient(model, part, supervised, device)
+        let samples: Vec<Supervised<'_>> = part.iter().map(|e| e.sample()).collect();
+        let (loss, gradients) = packed_gradient(model, &samples, share, settings.pass());
+        (loss * share, gradients)
     };
     let results: Vec<PartGradient> = pool.install(|| parts.par_iter().map(of).collect());
     let mut results = results.into_iter();
@@ -424,43 +412,39 @@ fn gradient(
     (loss, sum)
 }
 
-/// Cuts a batch, sorted by length, into runs of at most `part_tokens` tokens with padding; at least one row each.
+/// Cuts a batch, sorted by length, into runs of at most `part_tokens` tokens; at least one sample each.
 fn cut<'a>(batch: &[&'a Example], part_tokens: usize) -> Vec<Vec<&'a Example>> {
     let mut rows: Vec<&Example> = batch.to_vec();
     rows.sort_by_key(|e| e.ids.len());
-    let mut parts: Vec<Vec<&Example>> = Vec::new();
+    let mut parts: Vec<(usize, Vec<&Example>)> = Vec::new();
     for row in rows {
         match parts.last_mut() {
-            Some(part) if (part.len() + 1) * row.ids.len() <= part_tokens => part.push(row),
-            _ => parts.push(vec![row]),
+            Some((tokens, part)) if *tokens + row.ids.len() <= part_tokens => {
+                *tokens += row.ids.len();
+                part.push(row);
+            }
+            _ => parts.push((row.ids.len(), vec![row])),
         }
     }
-    parts
+    parts.into_iter().map(|(_, part)| part).collect()
 }
 
-fn part_gradient(model: &Transformer, part: &[&Example], supervised: usize, device: &Device) -> PartGradient {
-    let mut tracked = model.autodiff();
-    let (nll, _) = summed_nll(&tracked, part, &device.clone().autodiff());
-    let loss = nll.div_scalar(supervised as f64);
-    let mut gradients = loss.backward();
-    let mut out = Vec::new();
-    tracked.visit_trained(&mut |name, param| {
-        use cord_lm::ParamMut::{Linear, Table, Vector};
-        let gradient = match param {
-            Vector(t) => t.grad_remove(&mut gradients),
-            Table(t) | Linear(t) => t.grad_remove(&mut gradients).map(|g| {
-                let [rows, columns] = g.dims();
-                g.reshape([rows * columns])
-            }),
-        };
-        out.push(gradient.unwrap_or_else(|| panic!("the loss does not depend on `{name}`")));
-    });
-    let value: f32 = loss.inner().into_scalar();
-    (f64::from(value), out)
-}
-
-fn global_norm(gradients: &[Flat]) -> f64 {
-    let square = |g: &Flat| f64::from(g.clone().square().sum().into_scalar::<f32>());
+fn global_norm(gradients: &mut [Flat], on_host: bool) -> f64 {
+    let square = |g: &mut Flat| {
+        if !on_host {
+            return f64::from(g.clone().square().sum().into_scalar::<f32>());
+        }
+        // Where they lie: squares as a tensor would be as much memory again.
+        let mut sum = 0.0;
+        g.inplace(|g| {
+            let (device, data) = (g.device(), g.into_data());
+            let values = data.as_slice::<f32>().expect("gradients are f32");
+            let chunk = |values: &[f32]| values.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>();
+            sum = values.par_chunks(1 << 14).map(chunk).collect::<Vec<f64>>().iter().sum();
+            Tensor::from_data(data, &device)
+        });
+        sum
+    };
     // Summed in the parameters' order, whichever thread was first.
-    gradients.par_iter().map(square).collect::<Vec<f64>>().iter().sum::<f64>().sqrt()
+    gradients.par_iter_mut().map(square).collect::<Vec<f64>>().iter().sum::<f64>().sqrt()
 }

@@ -3,7 +3,9 @@
 mod world;
 
 use cord_core::Seed;
-use cord_lm::{LmConfig, LoraConfig, ParamMut, Pass, Supervised, Transformer, packed_gradient, packed_loss};
+use cord_lm::{
+    DeviceSpec, LmConfig, LoraConfig, ParamMut, Pass, Supervised, Transformer, packed_gradient, packed_loss,
+};
 use cord_train::{Data, Example, LengthPolicy, TrainError, TrainReport, TrainSettings, Validation, memory, train};
 use serde_json::json;
 use world::{bits, example, loss_bits, model, run, settings, uneven, weights};
@@ -308,7 +310,7 @@ fn a_sample_of_20k_tokens_of_a_model_of_1_5b_is_planned_to_fit_80_gb_and_without
             part_tokens: 20_480,
             ..settings(1)
         };
-        memory(&config, &long, &settings, 1)
+        memory(&config, &long, &settings, 1, DeviceSpec::Cuda(0))
     };
     let (less, more) = (plan(true), plan(false));
     assert!((config.parameters() as f64 / 1.54e9 - 1.0).abs() < 0.01, "{}", config.parameters());
