@@ -1,5 +1,6 @@
 //! Which endpoint takes a request: health, load and prefix affinity.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
 use std::sync::atomic::AtomicU64;
@@ -20,7 +21,10 @@ const FAILURES: u32 = 3;
 const FIRST_PROBATION: Duration = Duration::from_secs(1);
 const LAST_PROBATION: Duration = Duration::from_mins(1);
 /// How far above the mean load an endpoint may be and still keep the prefixes that it has seen.
-const SLACK: f64 = 1.5;
+const SLACK: f64 = 1.25;
+/// The same for a prefix of which requests are under way: what is asked now most often shares more with those, and to split them
+/// would have both endpoints read it.
+const SLACK_UNDER_WAY: f64 = 1.75;
 /// Prefixes whose endpoint is remembered: far more than problems are ever under way.
 const HOMES: usize = 1 << 16;
 /// Latencies that a hedge's percentile is taken from, and the least number that is enough for one.
@@ -55,6 +59,8 @@ struct State {
 /// All endpoints of one model.
 pub(crate) struct Pool {
     pub(crate) endpoints: Vec<Endpoint>,
+    /// Requests that an endpoint works on at once.
+    concurrency: u32,
     latencies: Mutex<VecDeque<f64>>,
     homes: Mutex<Homes>,
 }
@@ -64,6 +70,8 @@ pub(crate) struct Pool {
 struct Homes {
     young: HashMap<Digest, usize>,
     old: HashMap<Digest, usize>,
+    /// Requests of each prefix that wait or are under way; none without.
+    under_way: HashMap<Digest, usize>,
 }
 
 impl Homes {
@@ -77,6 +85,15 @@ impl Homes {
         }
         self.young.insert(prefix, index);
     }
+
+    fn left(&mut self, prefix: Digest) {
+        if let Entry::Occupied(mut count) = self.under_way.entry(prefix) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
 }
 
 /// The right to send one request to an endpoint.
@@ -89,6 +106,8 @@ pub(crate) struct Lease {
 struct Place {
     pool: Arc<Pool>,
     index: usize,
+    /// Counted among those of its prefix, unless the endpoint was given.
+    prefix: Option<Digest>,
     /// Does this request decide whether the endpoint comes back?
     trial: bool,
 }
@@ -115,6 +134,7 @@ impl Pool {
         };
         Self {
             endpoints: addresses.into_iter().map(endpoint).collect(),
+            concurrency,
             latencies: Mutex::default(),
             homes: Mutex::default(),
         }
@@ -123,8 +143,9 @@ impl Pool {
     /// Waits for an endpoint's permit.
     ///
     /// The endpoint is chosen on arrival, and not when a permit falls free: under load that would scatter a prefix over all
-    /// caches. A new prefix goes to the least busy endpoint and stays there, until that one is half as busy again as the
-    /// mean: then the prefix moves to the least busy one for good. (Hashing with bounded loads, which needs no memory, was worse in
+    /// caches. A new prefix goes to the least busy endpoint and stays there, until that one is a quarter busier than the mean: then
+    /// the prefix moves to the least busy one for good. While requests of it are under way, it moves only if its endpoint is three
+    /// quarters busier and has no permit left: a problem moves between its steps, and rarely within one. (Other rules were worse in
     /// `docs/results/scheduling.md`.) A request whose endpoint leaves the rotation while it waits chooses again.
     ///
     /// Where all endpoints are out of rotation, one is asked all the same after `patience`: every try that is counted is sent.
@@ -138,7 +159,7 @@ impl Pool {
         let give_up = Instant::now() + patience;
         loop {
             let chosen = match pin {
-                Some(index) => Ok(self.take_place(index)),
+                Some(index) => Ok(self.take_place(index, None)),
                 None => self.choose(prefix, avoid),
             };
             let place = match chosen {
@@ -152,7 +173,7 @@ impl Pool {
                     if Instant::now() < give_up {
                         continue;
                     }
-                    self.take_place(index)
+                    self.take_place(index, None)
                 }
             };
             let endpoint = &self.endpoints[place.index];
@@ -163,13 +184,13 @@ impl Pool {
         }
     }
 
-    fn take_place(self: &Arc<Self>, index: usize) -> Place {
+    fn take_place(self: &Arc<Self>, index: usize, prefix: Option<Digest>) -> Place {
         let mut state = self.endpoints[index].state();
         state.assigned += 1;
         let trial = state.out_until.is_some();
         state.trial |= trial;
         drop(state);
-        Place { pool: self.clone(), index, trial }
+        Place { pool: self.clone(), index, prefix, trial }
     }
 
     fn choose(self: &Arc<Self>, prefix: Digest, avoid: Option<usize>) -> Result<Place, Blocked> {
@@ -192,18 +213,20 @@ impl Pool {
             return Err(blocked.expect("there is an endpoint, and it is not open"));
         };
         let total: usize = open.iter().map(|(_, assigned)| assigned).sum();
-        let bound = (SLACK * (total + 1) as f64 / open.len() as f64).ceil() as usize;
+        let mean = (total + 1) as f64 / open.len() as f64;
         let mut homes = lock(&self.homes);
         let home = homes.of(prefix);
-        if let Some((index, _)) = open.iter().find(|(index, load)| Some(*index) == home && *load < bound) {
-            return Ok(self.take_place(*index));
-        }
+        let under_way = homes.under_way.entry(prefix).or_default();
+        let bound =
+            if *under_way == 0 { SLACK * mean } else { (SLACK_UNDER_WAY * mean).max(f64::from(self.concurrency)) };
+        *under_way += 1;
+        let kept = open.iter().find(|(index, load)| Some(*index) == home && (*load as f64) < bound);
         // A second try elsewhere, beside one that is still under way, moves nobody.
-        if avoid.is_none() || avoid != home {
+        if kept.is_none() && (avoid.is_none() || avoid != home) {
             homes.set(prefix, least);
         }
         drop(homes);
-        Ok(self.take_place(least))
+        Ok(self.take_place(kept.map_or(least, |(index, _)| *index), Some(prefix)))
     }
 
     /// Notes how long an answered request took.
@@ -280,6 +303,10 @@ impl Drop for Place {
         state.assigned -= 1;
         // A trial that was cancelled decides nothing; the next request is the trial then.
         state.trial &= !self.trial;
+        drop(state);
+        if let Some(prefix) = self.prefix {
+            lock(&self.pool.homes).left(prefix);
+        }
     }
 }
 
@@ -330,8 +357,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
+    const CONCURRENCY: usize = 30;
+
     fn pool(count: usize) -> Arc<Pool> {
-        Arc::new(Pool::new((0..count).map(|index| format!("http://gpu{index}")).collect(), 1000))
+        let addresses = (0..count).map(|index| format!("http://gpu{index}"));
+        Arc::new(Pool::new(addresses.collect(), CONCURRENCY as u32))
     }
 
     fn run<T>(future: impl Future<Output = T>) -> T {
@@ -352,13 +382,38 @@ mod tests {
             }
             // One prefix alone may not pile up on one endpoint.
             let mut leases = Vec::new();
-            for _ in 0..400 {
+            for _ in 0..80 {
                 leases.push(lease(&pool, 7).await);
             }
-            for index in 0..4 {
-                let load = leases.iter().filter(|lease| lease.index() == index).count();
-                assert!(load <= 151, "endpoint {index} has {load} of 400");
+            let load = |index| leases.iter().filter(|lease| lease.index() == index).count();
+            let mut loads = [0, 1, 2, 3].map(load);
+            loads.sort_unstable();
+            assert_eq!(loads, [0, 20, CONCURRENCY, CONCURRENCY], "it goes on when no permit is left");
+            drop(leases);
+            assert!(lock(&pool.homes).under_way.is_empty(), "what has left is not counted");
+        });
+    }
+
+    #[test]
+    fn a_prefix_leaves_a_busy_endpoint_between_its_bursts() {
+        run(async {
+            let pool = pool(2);
+            let home = lease(&pool, 1).await.index();
+            // The others fill its endpoint, and the second half as much.
+            let mut others = Vec::new();
+            for index in [home, home, 1 - home].repeat(8) {
+                others.push(pool.lease(Digest::of_bytes(b"other"), None, Some(index), Duration::ZERO).await);
             }
+            let moved = lease(&pool, 1).await;
+            assert_eq!(moved.index(), 1 - home, "16 are a quarter more than the mean of 12 and a half");
+            drop(others);
+            let mut others = Vec::new();
+            for index in [1 - home, 1 - home, home].repeat(8) {
+                others.push(pool.lease(Digest::of_bytes(b"other"), None, Some(index), Duration::ZERO).await);
+            }
+            assert_eq!(lease(&pool, 1).await.index(), 1 - home, "it stays beside its request under way");
+            drop(moved);
+            assert_eq!(lease(&pool, 1).await.index(), home, "nothing of it is under way");
         });
     }
 

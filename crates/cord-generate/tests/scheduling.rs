@@ -290,11 +290,9 @@ fn models_with_endpoints_of_their_own_work_within_a_twentieth_of_the_least_time(
     check(16, Roles::Apart, 1.05, false);
 }
 
-// The goal is a twentieth here too. The run's end costs half of the longest chain, 71 s or 5.5 % of the bound, whatever the
-// schedule: what is asserted is what was measured, so that it gets no worse.
 #[test]
-fn sixteen_endpoints_work_within_a_sixteenth_of_the_least_time() {
-    check(16, Roles::Shared, 1.0625, true);
+fn sixteen_endpoints_work_within_a_twentieth_of_the_least_time() {
+    check(16, Roles::Shared, 1.05, true);
 }
 
 struct VirtualClock(Simulation);

@@ -10,12 +10,13 @@
 //! only the *last* line torn, and a torn line has no line break: such a tail is cut off when the journal is
 //! opened. A complete line that can't be read was damaged by something else, and is an error that says where.
 //!
-//! Replies stay on the disk; memory holds one place for each, so that a journal of gigabytes can be resumed.
+//! Replies stay on the disk, and so does the index of their places ([`Index`]): memory does not grow with the journal. No reply
+//! is ever let go of, for whoever asks again, a resumed run or another arm of an ablation, asks for any of them. The index is
+//! made anew when the journal is opened, which reads all of it anyway.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read as _, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::StoreError;
+use crate::index::Index;
 
 /// What a model replied.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,19 +69,11 @@ fn check(request: Digest, reply: &str) -> String {
     digest.to_string()[..16].to_owned()
 }
 
-/// Where a line stands.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    line: u64,
-    offset: u64,
-    bytes: usize,
-}
-
 #[derive(Debug)]
 struct State {
     file: File,
-    places: BTreeMap<Digest, Place>,
-    lines: u64,
+    /// Where the line of each request begins, in bytes.
+    places: Index,
     end: u64,
 }
 
@@ -118,28 +112,15 @@ impl Journal {
             .create(true)
             .open(path)
             .map_err(StoreError::io(path, "open the journal"))?;
-        let mut places = BTreeMap::new();
-        let (mut end, mut lines) = (0u64, 0u64);
-        let mut reader = BufReader::new(&mut file);
-        let mut text = Vec::new();
-        loop {
-            text.clear();
-            let bytes = reader.read_until(b'\n', &mut text).map_err(StoreError::io(path, "read the journal"))?;
-            if bytes == 0 || text.last() != Some(&b'\n') {
-                break;
-            }
-            lines += 1;
-            let place = Place { line: lines, offset: end, bytes };
-            let line = parse(path, place, &text)?;
+        let mut places = Index::beside(path);
+        let read = each_line(path, &mut file, |offset, line| {
             // Only a journal joined by hand holds a request twice; the first reply is the one that others saw.
-            places.entry(line.request).or_insert(place);
-            end += bytes as u64;
+            places.insert(line.request, offset).map(drop)
+        })?;
+        if read.torn {
+            file.set_len(read.end).map_err(StoreError::io(path, "cut off the torn last line"))?;
         }
-        drop(reader);
-        if !text.is_empty() {
-            file.set_len(end).map_err(StoreError::io(path, "cut off the torn last line"))?;
-        }
-        let state = State { file, places, lines, end };
+        let state = State { file, places, end: read.end };
         Ok(Self { path: path.to_path_buf(), state: Mutex::new(state), asked: Mutex::default() })
     }
 
@@ -150,7 +131,7 @@ impl Journal {
 
     /// How many requests it can answer.
     pub fn len(&self) -> usize {
-        self.state().places.len()
+        self.state().places.len() as usize
     }
 
     /// Can it answer none?
@@ -161,17 +142,24 @@ impl Journal {
     /// The reply to a request, where it has one.
     pub fn get(&self, request: Digest) -> Result<Option<Reply>, StoreError> {
         let mut state = self.state();
-        let Some(place) = state.places.get(&request).copied() else { return Ok(None) };
-        let mut text = vec![0; place.bytes];
+        let Some(offset) = state.places.get(request)? else { return Ok(None) };
+        let mut text = Vec::new();
         let mut read = || {
-            state.file.seek(SeekFrom::Start(place.offset))?;
-            state.file.read_exact(&mut text)
+            state.file.seek(SeekFrom::Start(offset))?;
+            BufReader::new(&state.file).read_until(b'\n', &mut text)
         };
         read().map_err(StoreError::io(&self.path, "read the journal"))?;
         drop(state);
-        let line = parse(&self.path, place, &text)?;
-        let reply = serde_json::from_str(line.reply.get());
-        reply.map(Some).map_err(|error| fault(&self.path, place, format!("expected a reply, got `{error}`")))
+        let reply = parse(&text).and_then(|line| {
+            serde_json::from_str(line.reply.get()).map_err(|error| format!("expected a reply, got `{error}`"))
+        });
+        match reply {
+            Ok(reply) => Ok(Some(reply)),
+            Err(reason) => {
+                let line = line_at(&self.path, offset).map_err(StoreError::io(&self.path, "read the journal"))?;
+                Err(StoreError::Journal { path: self.path.clone(), line, offset, reason })
+            }
+        }
     }
 
     /// Appends a reply. A request that has one keeps it.
@@ -186,8 +174,10 @@ impl Journal {
         text.push(b'\n');
 
         let mut state = self.state();
-        let State { file, places, lines, end } = &mut *state;
-        let Entry::Vacant(place) = places.entry(request) else { return Ok(()) };
+        let State { file, places, end } = &mut *state;
+        if places.get(request)?.is_some() {
+            return Ok(());
+        }
         // One call for one line: nothing that kills the process can then tear any line but the last.
         let written = loop {
             match file.write(&text) {
@@ -203,29 +193,27 @@ impl Journal {
             )),
             Err(error) => Err(error),
         };
-        if let Err(error) = written {
-            // A full disk: the part that was written must not stand before the next line.
+        let written = written.map_err(StoreError::io(&self.path, "append to the journal"));
+        if let Err(error) = written.and_then(|()| places.insert(request, *end)) {
+            // A full disk: what was written must not stand before the next line, in part or without a place.
             file.set_len(*end).map_err(StoreError::io(&self.path, "cut off a line that was written in part"))?;
-            return Err(StoreError::io(&self.path, "append to the journal")(error));
+            return Err(error);
         }
-        *lines += 1;
-        place.insert(Place { line: *lines, offset: *end, bytes: text.len() });
         *end += text.len() as u64;
         Ok(())
     }
 
     /// Appends every reply of another journal that this one has none to. Gives how many those were.
     pub fn take_in(&self, other: &Self) -> Result<usize, StoreError> {
-        let known: Vec<Digest> = other.state().places.keys().copied().collect();
         let before = self.len();
-        for request in known {
-            if self.state().places.contains_key(&request) {
-                continue;
+        let mut file = File::open(&other.path).map_err(StoreError::io(&other.path, "open the journal"))?;
+        each_line(&other.path, &mut file, |_, line| {
+            if self.state().places.get(line.request)?.is_some() {
+                return Ok(());
             }
-            if let Some(reply) = other.get(request)? {
-                self.append(request, &reply)?;
-            }
-        }
+            let reply = serde_json::from_str(line.reply.get()).map_err(StoreError::json(&other.path))?;
+            self.append(line.request, &reply)
+        })?;
         Ok(self.len() - before)
     }
 
@@ -276,21 +264,58 @@ impl Journal {
     }
 }
 
-fn parse<'a>(path: &Path, place: Place, text: &'a [u8]) -> Result<Line<'a>, StoreError> {
-    let line: Line<'a> = serde_json::from_slice(text).map_err(|_| {
+/// What stands in a journal.
+struct Read {
+    /// The end of its last whole line, in bytes.
+    end: u64,
+    /// Is there a torn line behind that?
+    torn: bool,
+}
+
+/// Hands each whole line to `visit`, with the byte at which it begins.
+fn each_line(
+    path: &Path,
+    file: &mut File,
+    mut visit: impl FnMut(u64, Line<'_>) -> Result<(), StoreError>,
+) -> Result<Read, StoreError> {
+    let mut reader = BufReader::new(file);
+    let (mut end, mut lines, mut text) = (0u64, 0u64, Vec::new());
+    loop {
+        text.clear();
+        let bytes = reader.read_until(b'\n', &mut text).map_err(StoreError::io(path, "read the journal"))?;
+        if bytes == 0 || text.last() != Some(&b'\n') {
+            return Ok(Read { end, torn: bytes > 0 });
+        }
+        lines += 1;
+        let line = parse(&text);
+        let fault = |reason| StoreError::Journal { path: path.to_path_buf(), line: lines, offset: end, reason };
+        visit(end, line.map_err(fault)?)?;
+        end += bytes as u64;
+    }
+}
+
+/// Reads a line, or says what is wrong with it.
+fn parse(text: &[u8]) -> Result<Line<'_>, String> {
+    let line: Line<'_> = serde_json::from_slice(text).map_err(|_| {
         // The line itself says more than the parser, which counts lines of its own.
         let text = String::from_utf8_lossy(text);
         let start: String = text.trim_end().chars().take(60).collect();
-        fault(path, place, format!("expected a record, got `{start}`"))
+        format!("expected a record, got `{start}`")
     })?;
     let expected = check(line.request, line.reply.get());
     if line.check != expected {
-        let reason = format!("expected the check `{expected}` of its content, got `{}`", line.check);
-        return Err(fault(path, place, reason));
+        return Err(format!("expected the check `{expected}` of its content, got `{}`", line.check));
     }
     Ok(line)
 }
 
-fn fault(path: &Path, place: Place, reason: String) -> StoreError {
-    StoreError::Journal { path: path.to_path_buf(), line: place.line, offset: place.offset, reason }
+/// The number of the line that begins at this byte: counted when it is asked for, since only errors say it.
+fn line_at(path: &Path, offset: u64) -> std::io::Result<u64> {
+    let mut before = BufReader::new(File::open(path)?.take(offset));
+    let (mut lines, mut text) = (1, Vec::new());
+    while before.read_until(b'\n', &mut text)? > 0 {
+        lines += 1;
+        text.clear();
+    }
+    Ok(lines)
 }

@@ -1,6 +1,5 @@
 //! A model whose replies are journaled.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,6 +9,7 @@ use cord_core::{
 };
 use serde::Serialize;
 
+use crate::index::Index;
 use crate::journal::{Known, Reply};
 use crate::{Journal, StoreError};
 
@@ -46,7 +46,13 @@ pub struct Journaled {
     hits: AtomicU64,
     misses: AtomicU64,
     joined: AtomicU64,
-    spent: Mutex<(Spent, BTreeSet<Digest>)>,
+    spent: Mutex<Spending>,
+}
+
+struct Spending {
+    spent: Spent,
+    /// The requests whose replies were counted.
+    counted: Index,
 }
 
 impl Journaled {
@@ -54,7 +60,8 @@ impl Journaled {
     pub fn new(model: Arc<dyn LanguageModel>, journal: Arc<Journal>) -> Self {
         let identity = model.identity().digest();
         let zero = || AtomicU64::new(0);
-        Self { model, identity, journal, hits: zero(), misses: zero(), joined: zero(), spent: Mutex::default() }
+        let spent = Mutex::new(Spending { spent: Spent::default(), counted: Index::beside(journal.path()) });
+        Self { model, identity, journal, hits: zero(), misses: zero(), joined: zero(), spent }
     }
 
     /// How its requests were met so far.
@@ -65,20 +72,21 @@ impl Journaled {
 
     /// What the replies that it gave so far cost, each once.
     pub fn spent(&self) -> Spent {
-        self.spent.lock().unwrap_or_else(PoisonError::into_inner).0
+        self.spent.lock().unwrap_or_else(PoisonError::into_inner).spent
     }
 
-    fn spend(&self, request: Digest, reply: &Reply) {
+    fn spend(&self, request: Digest, reply: &Reply) -> Result<(), StoreError> {
         let usage = match reply {
             Reply::Generation(generation) => generation.usage,
             Reply::Logprobs(tokens) => Usage { scored_tokens: tokens.len() as u64, ..Usage::default() },
         };
-        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        let (spent, counted) = &mut *spent;
-        if counted.insert(request) {
+        let mut spending = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        let Spending { spent, counted } = &mut *spending;
+        if counted.insert(request, 0)? {
             spent.replies += 1;
             spent.usage += usage;
         }
+        Ok(())
     }
 
     /// The journal.
@@ -107,7 +115,7 @@ impl Journaled {
                 asked.await?
             }
         };
-        self.spend(key, &reply);
+        self.spend(key, &reply).map_err(|error| self.journal.model_error(&error))?;
         Ok((key, reply))
     }
 

@@ -44,6 +44,7 @@ mod error;
 mod event_file;
 mod folder;
 mod hub;
+mod index;
 mod journal;
 mod journaled;
 mod jsonl;

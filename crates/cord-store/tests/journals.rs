@@ -188,3 +188,18 @@ fn shared_replies_are_held_by_one_at_a_time() {
     drop(held);
     assert_eq!(store.replies().unwrap().journal().len(), 1);
 }
+
+#[test]
+fn a_line_that_is_damaged_while_the_journal_is_open_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.jsonl");
+    let journal = Journal::open(&path).unwrap();
+    for n in 0..3 {
+        journal.append(key(n), &generation(&format!("reply {n}"))).unwrap();
+    }
+    let text = fs::read_to_string(&path).unwrap().replace("reply 1", "Reply 1");
+    fs::write(&path, text).unwrap();
+    let error = journal.get(key(1)).unwrap_err();
+    insta::assert_snapshot!(without(&error, folder.path()), @"`journal.jsonl`: line 2 (byte 251): expected the check `d3ef263741b1d469` of its content, got `873aa7f381b9b3b4`; remove the line, and its reply is asked again");
+    assert_eq!(journal.get(key(2)).unwrap(), Some(generation("reply 2")));
+}

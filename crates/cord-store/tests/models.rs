@@ -222,3 +222,30 @@ fn what_stages_share_costs_each_of_them_its_own() {
     block_on(again.generate(request("a", 0))).unwrap();
     assert_eq!((again.spent().replies, again.counters().misses), (1, 0));
 }
+
+#[test]
+fn an_arm_finds_all_that_another_asked_however_long_the_journal_is() {
+    const REQUESTS: u64 = 10_000;
+    let bench = Bench::new();
+    let ask = |journal: &Arc<Journal>, requests: std::ops::Range<u64>| {
+        let arm = Journaled::new(Arc::new(Counting::new("w")), Arc::clone(journal));
+        let replies: Vec<_> = requests.map(|n| block_on(arm.generate(request("p", n))).unwrap()).collect();
+        assert_eq!(arm.spent().replies, replies.len() as u64, "each arm pays for what it used");
+        (replies, arm.counters())
+    };
+    let (first, asked) = ask(&bench.journal, 0..REQUESTS);
+    assert_eq!(asked, Counters { hits: 0, misses: REQUESTS, joined: 0 });
+    let (second, asked) = ask(&bench.journal, 0..REQUESTS);
+    assert!(second == first, "an arm is answered what the other was");
+    assert_eq!(asked, Counters { hits: REQUESTS, misses: 0, joined: 0 });
+    // Killed within a line: the next process finds all but that one, and goes on behind it.
+    let length = std::fs::metadata(&bench.path).unwrap().len();
+    std::fs::File::options().write(true).open(&bench.path).unwrap().set_len(length - 3).unwrap();
+    let opened = Arc::new(Journal::open(&bench.path).unwrap());
+    let (third, asked) = ask(&opened, 0..REQUESTS);
+    // The model counts its replies: the last, which was asked again, is the first of another model.
+    let last = REQUESTS as usize - 1;
+    assert!(third[..last] == first[..last], "a resumed arm is answered what it was before");
+    assert_eq!(asked, Counters { hits: REQUESTS - 1, misses: 1, joined: 0 });
+    assert_eq!(opened.len() as u64, REQUESTS);
+}

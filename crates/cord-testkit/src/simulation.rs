@@ -21,8 +21,10 @@ use self::cache::{PrefixCache, blocks, whole_blocks};
 pub use self::server::{Busy, Speed};
 use self::server::{Job, Server};
 
-/// How far above the mean load a server may be and still be given the problems that live there.
-const SLACK: f64 = 1.5;
+/// How far above the mean load a server may be and still keep the problems that live there.
+const SLACK: f64 = 1.25;
+/// The same for problems of which requests are under way: what they ask now shares prefixes with those.
+const SLACK_UNDER_WAY: f64 = 1.75;
 
 /// Virtual time with servers in it.
 ///
@@ -64,7 +66,8 @@ impl Simulation {
     /// A model served by `endpoints` servers of one speed. What it replies is `model`'s; when is the servers'.
     ///
     /// Requests go where the real pool (`cord-client`) sends them: those of one problem to one server, the least busy one when
-    /// the problem is new; a problem moves to the least busy server when its own is half as busy again as the mean.
+    /// the problem is new; a problem moves to the least busy server when its own is a quarter busier than the mean. While
+    /// requests of it are under way it moves only if its server is three quarters busier, and has no room.
     pub fn serve(&self, model: Arc<dyn LanguageModel>, endpoints: usize, speed: Speed) -> Simulated {
         let mut world = self.world();
         let first = world.servers.len();
@@ -125,6 +128,12 @@ impl World {
     }
 }
 
+/// Where a problem's requests go.
+struct Home {
+    server: usize,
+    under_way: usize,
+}
+
 /// A model behind simulated servers.
 pub struct Simulated {
     model: Arc<dyn LanguageModel>,
@@ -132,8 +141,7 @@ pub struct Simulated {
     servers: std::ops::Range<usize>,
     /// A cache that forgets nothing and that all servers share, and the tokens that even it did not know.
     ideal: Mutex<(PrefixCache, u64)>,
-    /// Where each problem's requests go.
-    homes: Mutex<HashMap<Digest, usize>>,
+    homes: Mutex<HashMap<Digest, Home>>,
 }
 
 impl Simulated {
@@ -160,15 +168,27 @@ impl Simulated {
             world.requests += 1;
             let servers = &mut world.servers[self.servers.clone()];
             let total: usize = servers.iter().map(Server::load).sum();
-            let bound = (SLACK * (total + 1) as f64 / servers.len() as f64).ceil() as usize;
-            let mut homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
-            let home = homes.get(&problem).copied().filter(|home| servers[*home].load() < bound);
+            let mean = (total + 1) as f64 / servers.len() as f64;
             let least = || (0..servers.len()).min_by_key(|at| (servers[*at].load(), rendezvous(&problem, *at)));
-            let chosen = home.or_else(least).expect("a model has servers");
-            homes.insert(problem, chosen);
-            servers[chosen].take(Job { blocks, before, prompt, tokens, done });
+            let least = || least().expect("a model has servers");
+            let mut homes = self.homes();
+            let home = homes.entry(problem).or_insert_with(|| Home { server: least(), under_way: 0 });
+            let bound = match home.under_way {
+                0 => SLACK * mean,
+                _ => (SLACK_UNDER_WAY * mean).max(servers[home.server].batch() as f64),
+            };
+            if servers[home.server].load() as f64 >= bound {
+                home.server = least();
+            }
+            home.under_way += 1;
+            servers[home.server].take(Job { blocks, before, prompt, tokens, done });
         }
         receiver.await.expect("a server answers what it took");
+        self.homes().get_mut(&problem).expect("a problem that was asked about has a home").under_way -= 1;
+    }
+
+    fn homes(&self) -> MutexGuard<'_, HashMap<Digest, Home>> {
+        self.homes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -95,6 +95,11 @@ impl Server {
         self.waiting.len() + usize::from(self.prefilling.is_some()) + self.decoding.len()
     }
 
+    /// Requests that it works on at once.
+    pub(crate) fn batch(&self) -> usize {
+        self.speed.batch
+    }
+
     pub(crate) fn take(&mut self, job: Job) {
         self.waiting.push_back(job);
         self.admit();
