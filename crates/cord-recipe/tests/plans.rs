@@ -278,7 +278,7 @@ fn keys_stay_what_they_were() {
     // A change here makes every finished stage of every user be made again. It needs a line in the changelog.
     let plan = plan(MINI, &[]);
     let first = |kind| plan.of_kind(kind).next().unwrap().key.short();
-    insta::assert_snapshot!([Problems, Generate, Train, Eval, Table].map(first).join(" "), @"8b1ec4c9cf79 f0589ef17268 bfe26c43e4ea acf0480214b1 23fce51f41a9");
+    insta::assert_snapshot!([Problems, Generate, Train, Eval, Table].map(first).join(" "), @"8b1ec4c9cf79 f0589ef17268 4ff20f7a933e 8fa2e3e6f080 cde60913c1d3");
 }
 
 proptest! {
@@ -317,12 +317,12 @@ fn settings_that_were_added_rename_no_stage() {
         ab9a5477a7ec generate curation, seed 18
         b4b6bb71017e generate best-single, seed 17
         5fc93bd19ca2 generate best-single, seed 18
-        bfe26c43e4ea train cord, seed 17
-        28f62dbc0437 train cord, seed 18
-        e94100ed88b5 train curation, seed 17
-        1b335a876f33 train curation, seed 18
-        198a1c3708fe train best-single, seed 17
-        c0a235d3cc8b train best-single, seed 18
+        4ff20f7a933e train cord, seed 17
+        3d21fbfe66e3 train cord, seed 18
+        dee792459bdf train curation, seed 17
+        2e4455922431 train curation, seed 18
+        42a77685eb39 train best-single, seed 17
+        4a68a537fe34 train best-single, seed 18
         ");
 }
 

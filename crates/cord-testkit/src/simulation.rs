@@ -276,8 +276,10 @@ mod tests {
         check(1, &[("", 10), ("", 4)], 8.0 + 9.0);
         // The third waits for the batch.
         check(1, &[("", 10), ("", 4), ("", 6)], 8.0 + 12.0);
-        // They are of one problem: the first three go to its own server, and the fourth would be too much for that.
-        check(2, &[("", 10), ("", 4), ("", 6), ("", 2)], 8.0 + 12.0);
+        // They are of one problem and go to its server, which is not much busier than the mean of two.
+        check(2, &[("", 10), ("", 4), ("", 6), ("", 2)], 8.0 + 12.0 + 3.0);
+        // Of the mean of four it is: the third moves to another server, and the fourth goes there too.
+        check(4, &[("", 10), ("", 4), ("", 6), ("", 2)], 8.0 + 9.0);
         // A block of tokens is prefilled once: the second request finds it known.
         check(1, &[(other, 1), (other, 1)], 16.0 + 2.0);
     }
