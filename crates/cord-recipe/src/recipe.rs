@@ -183,10 +183,13 @@ fn read(root: &Node, exists: &dyn Fn(&Path) -> bool, overrides: &[String], gathe
             teachers.push(name.clone());
         }
     }
+    let judges = arms.iter().filter_map(|arm| arm.eval.as_ref()?.judge.as_ref());
+    let judged: Vec<String> = judges.flat_map(|judge| judge.benchmarks.iter().cloned()).collect();
     let scope = Scope {
         recipe: name.as_deref().unwrap_or_default(),
         arms: &names,
         benchmarks: &benchmarks,
+        judged: &judged,
         teachers: &teachers,
         generates: arms.iter().any(|arm| arm.generate.is_some()),
     };

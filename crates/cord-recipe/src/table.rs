@@ -188,7 +188,12 @@ impl Column {
         let found = all.iter().find(|column| column.to_string() == text).cloned();
         if found.is_none() {
             let (key, allowed) = (field.path().to_owned(), all.iter().map(Self::to_string).collect());
-            field.fault(FaultKind::NotOneOf { key, allowed, given: text });
+            field.fault(FaultKind::NotOneOf { key, allowed, given: text.clone() });
+        } else if let Some(Self::Eval { benchmark, metric: EvalMetric::Judge | EvalMetric::Unscored }) = &found
+            && !scope.judged.contains(benchmark)
+        {
+            let expected = format!("a column of what is judged (`eval.judge` with `{benchmark}` among its benchmarks)");
+            return field.out_of_range(&expected, &text);
         }
         found
     }
@@ -199,6 +204,8 @@ pub(crate) struct Scope<'a> {
     pub(crate) recipe: &'a str,
     pub(crate) arms: &'a [String],
     pub(crate) benchmarks: &'a [String],
+    /// Those that some arm's judges read.
+    pub(crate) judged: &'a [String],
     pub(crate) teachers: &'a [String],
     pub(crate) generates: bool,
 }

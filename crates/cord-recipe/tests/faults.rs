@@ -384,6 +384,22 @@ fn stages_need_their_tables() {
 }
 
 #[test]
+fn a_column_of_a_judge_wants_a_judge_of_that_benchmark() {
+    let of = |metric: &str| MINI.replace("\"eval.mini/hard\"", &format!("\"eval.mini/hard.{metric}\""));
+    let judge = |benchmark: &str| [format!("eval.judge={{ models = [\"closer\"], benchmarks = [\"{benchmark}\"] }}")];
+    for metric in ["judge", "unscored"] {
+        let expected = format!(
+            "expected a column of what is judged (`eval.judge` with `mini/hard` among its benchmarks) as `table.columns`, got `eval.mini/hard.{metric}`"
+        );
+        assert!(report(&of(metric), &[]).contains(&expected), "{}", report(&of(metric), &[]));
+        let other = judge("mini/test");
+        assert!(report(&of(metric), &[&other[0]]).contains(&expected));
+        let that = judge("mini/hard");
+        assert!(!report(&of(metric), &[&that[0]]).contains("eval.judge"), "{}", report(&of(metric), &[&that[0]]));
+    }
+}
+
+#[test]
 fn a_column_must_be_one_that_the_recipe_fills() {
     let text = MINI
         .replace("\"eval.mini/hard\"", "\"eval.mini/hrd\"")
