@@ -50,10 +50,8 @@ impl StageKind {
     /// results, and finished folders of the old version are made anew instead of being taken for the new.
     pub fn version(self) -> u32 {
         match self {
-            // 2: more forms of answers are read.
-            Self::Eval => 2,
-            // 2: gradients on the CPU sum in another order.
-            Self::Train => 2,
+            // 2: more forms of answers are read; gradients on the CPU sum in another order.
+            Self::Eval | Self::Train => 2,
             Self::Problems | Self::Generate | Self::Measure | Self::Judge | Self::Table => 1,
         }
     }
