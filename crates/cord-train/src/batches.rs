@@ -2,7 +2,7 @@
 
 use cord_core::Seed;
 
-/// Batches that are sorted by length together, so that rows of a batch are of like length and little is padding.
+/// Batches that are sorted by length together, so that the samples of a batch, and its parts, take about as long.
 const WINDOW: usize = 16;
 
 /// The examples of one optimiser step, as indices.
