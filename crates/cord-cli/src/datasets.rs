@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use cord_core::{Digest, Message, Problem, Prompt};
 use cord_eval::{AnswerColumn, Benchmark, Columns, Names, RowShape};
-use cord_generate::PromptTemplate;
+use cord_generate::{IntegrationPrompt, JudgmentPrompt, PromptTemplate, RewardPrompt};
+use cord_mini::Task;
 use cord_recipe::{DataSource, RowFile, RunSettings};
 use cord_store::{read_jsonl, read_records};
 use ring::digest::{SHA256, digest as hashed};
@@ -412,16 +413,40 @@ pub(crate) fn rows(source: &DataSource, limit: Option<u32>, prompt: &str, data: 
             spec.count = spec.count.min(count);
             let rows = cord_mini::corpus(&spec).with_context(|| format!("`{}`", path.display()))?;
             let row = |row: &cord_mini::CorpusRow| {
-                let (prompt, completion) = row.example();
-                TrainingRow { id: row.id.clone(), text: RowText::Completion(prompt, completion.to_owned()) }
+                let (message, verdict) = asked(row).with_context(|| format!("`{}`: `[corpus]`", path.display()))?;
+                let (prompt, completion) = row.example(message, verdict);
+                Ok(TrainingRow { id: row.id.clone(), text: RowText::Completion(prompt, completion) })
             };
-            rows.iter().map(row).collect()
+            rows.iter().map(row).collect::<Result<Vec<_>>>()?
         }
     };
     if rows.is_empty() {
         bail!("`{}`: expected at least one row, got none", path.display());
     }
     Ok(rows)
+}
+
+/// The message of a row in the words that the roles use, and its verdict, if it is one.
+fn asked(row: &cord_mini::CorpusRow) -> Result<(String, &'static str)> {
+    fn version<T: serde::de::DeserializeOwned>(name: &str) -> Result<T> {
+        serde_json::from_value(name.into()).context("`editing`: `prompt`")
+    }
+    let question = &row.question;
+    Ok(match &row.task {
+        Task::Solve => (question.clone(), ""),
+        Task::Merge { prompt, attempts } => {
+            let attempts: Vec<&str> = attempts.iter().map(String::as_str).collect();
+            (version::<IntegrationPrompt>(prompt)?.message(question, &attempts), "")
+        }
+        Task::Judge { prompt, answer, step } => {
+            let prompt: JudgmentPrompt = version(prompt)?;
+            (prompt.message(question, answer, &step.prefix, &step.text), prompt.verdict(step.right))
+        }
+        Task::Reward { prompt, step } => {
+            let prompt: RewardPrompt = version(prompt)?;
+            (prompt.message(question, &step.prefix, &step.text), prompt.verdict(step.right))
+        }
+    })
 }
 
 /// A problem with its published solution, as a trajectory is written: the solution is the reasoning; what was published as the answer's

@@ -29,12 +29,16 @@ pub struct AdaptiveSettings {
     pub ask: u32,
     /// The exploration floor: the least share of the questions that a teacher is asked, at most 1/K.
     pub floor: f64,
+    /// A step goes on asking, `ask` questions for each beam at a time, until so many different proposals score no less than
+    /// the text that they continue, or everybody has been asked about every beam. Where absent, it asks once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settle: Option<u32>,
 }
 
 impl Default for AdaptiveSettings {
     /// 32 problems, thirds of a trajectory, two teachers a beam, no teacher asked less than one question in ten.
     fn default() -> Self {
-        Self { warm_up: 32, phases: 3, ask: 2, floor: 0.1 }
+        Self { warm_up: 32, phases: 3, ask: 2, floor: 0.1, settle: None }
     }
 }
 
@@ -51,6 +55,9 @@ impl AdaptiveSettings {
         within("adaptive.warm-up", self.warm_up, None);
         within("adaptive.phases", self.phases, None);
         within("adaptive.ask", self.ask, Some(teachers));
+        if let Some(settle) = self.settle {
+            within("adaptive.settle", settle, None);
+        }
         let even = 1.0 / teachers.max(1) as f64;
         if !(0.0..=even).contains(&self.floor) {
             let expected = format!("a number from 0 to 1/{teachers}, the teachers' even share");
@@ -88,8 +95,11 @@ impl Survival {
 pub struct Policy {
     /// The teachers, in the recipe's order.
     pub teachers: Vec<String>,
-    /// How many teachers a beam asks, on average.
+    /// How many teachers a beam asks, on average; each time where a step may ask again.
     pub ask: u32,
+    /// As in [`AdaptiveSettings`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settle: Option<u32>,
     /// The number of steps that a trajectory is expected to have: a step's phase is its depth as a share of it.
     pub steps: f64,
     /// What was learnt from, for each phase and teacher.
@@ -152,7 +162,8 @@ impl Policy {
             }
         }
         let shares = survival.iter().map(|row| shares(row, settings.floor)).collect();
-        Self { teachers: teachers.to_vec(), ask: settings.ask, steps, survival, ranks, shares }
+        let (ask, settle) = (settings.ask, settings.settle);
+        Self { teachers: teachers.to_vec(), ask, settle, steps, survival, ranks, shares }
     }
 
     /// For each of a step's open beams, the teachers that it asks, by place and in order; `seed` is the step's own.
@@ -163,17 +174,35 @@ impl Policy {
     /// drops nothing finds nothing; so a beam that never keeps its place is asked about last, and one that is not asked about
     /// leaves. The empty prefix stands for all places of a beam of this width: its questions are as many as theirs, as far as
     /// there are teachers.
-    pub(crate) fn asked(&self, depth: u32, ranks: &[u32], width: u32, seed: Seed) -> Vec<Vec<usize>> {
+    ///
+    /// Where `before` is not empty, each beam's teachers in it have been asked, and this is the next time.
+    pub(crate) fn asked(
+        &self,
+        depth: u32,
+        ranks: &[u32],
+        width: u32,
+        before: &[Vec<usize>],
+        seed: Seed,
+    ) -> Vec<Vec<usize>> {
         let shares = &self.shares[phase(self.shares.len(), self.steps, depth)];
         let places = if depth == 0 { width as usize } else { ranks.len() };
-        let questions = (self.ask as usize * places).min(shares.len() * ranks.len());
         let rate =
             |rank: &u32| self.ranks.get(*rank as usize).or(self.ranks.last()).copied().unwrap_or_default().rate();
-        let weights: Vec<f64> =
-            ranks.iter().flat_map(|rank| shares.iter().map(move |share| share * rate(rank))).collect();
+        let is_new = |beam: usize, teacher: usize| before.get(beam).is_none_or(|asked| !asked.contains(&teacher));
+        let left: Vec<(usize, usize, f64)> = (ranks.iter().enumerate())
+            .flat_map(|(beam, rank)| {
+                shares.iter().enumerate().map(move |(teacher, share)| (beam, teacher, share * rate(rank)))
+            })
+            .filter(|(beam, teacher, _)| is_new(*beam, *teacher))
+            .collect();
+        let weights: Vec<f64> = left.iter().map(|(_, _, weight)| *weight).collect();
+        let questions = (self.ask as usize * places).min(left.len());
         let drawn = drawn_of(questions, &weights, seed.stream().uniform());
-        let asked = |beam: &[bool]| (0..shares.len()).filter(|teacher| beam[*teacher]).collect();
-        drawn.chunks(shares.len()).map(asked).collect()
+        let mut asked = vec![Vec::new(); ranks.len()];
+        for ((beam, teacher, _), _) in left.into_iter().zip(drawn).filter(|(_, is_drawn)| *is_drawn) {
+            asked[beam].push(teacher);
+        }
+        asked
     }
 
     /// What is wrong with the policy for these teachers.
@@ -335,7 +364,7 @@ mod tests {
 
     fn policy(shares: Vec<Vec<f64>>, ask: u32) -> Policy {
         let teachers = (0..shares[0].len()).map(|n| n.to_string()).collect();
-        Policy { teachers, ask, steps: 4.0, survival: Vec::new(), ranks: Vec::new(), shares }
+        Policy { teachers, ask, settle: None, steps: 4.0, survival: Vec::new(), ranks: Vec::new(), shares }
     }
 
     #[test]
@@ -366,7 +395,7 @@ mod tests {
         let count = |policy: &Policy, depth: u32| {
             let mut counts = vec![0u32; policy.teachers.len()];
             for n in 0..20_000 {
-                let asked = policy.asked(depth, &[0], 1, Seed::root(1).indexed(n)).remove(0);
+                let asked = policy.asked(depth, &[0], 1, &[], Seed::root(1).indexed(n)).remove(0);
                 assert_eq!(asked.len(), policy.ask as usize);
                 assert!(asked.is_sorted_by(|a, b| a < b), "each teacher once and in order: {asked:?}");
                 for teacher in asked {
@@ -397,7 +426,7 @@ mod tests {
             let policy = Policy { ranks, ..policy(shares.clone(), ask) };
             let mut counts = [0u32; 4];
             for n in 0..2_000 {
-                let asked = policy.asked(1, &[0, 1, 2, 3], 4, Seed::root(2).indexed(n));
+                let asked = policy.asked(1, &[0, 1, 2, 3], 4, &[], Seed::root(2).indexed(n));
                 assert_eq!(asked.iter().map(Vec::len).sum::<usize>(), 4 * ask as usize, "{asked:?}");
                 assert!(asked.iter().all(|beam| beam.is_sorted_by(|a, b| a < b)), "each once and in order: {asked:?}");
                 asked.iter().zip(&mut counts).for_each(|(beam, count)| *count += beam.len() as u32);
@@ -413,8 +442,25 @@ mod tests {
         assert!(uneven[0] == 3.0 && uneven[1] > 2.9 && uneven.is_sorted_by(|a, b| a >= b), "{uneven:?}");
         assert!(uneven[3] < 0.5, "{uneven:?}");
         // The empty prefix stands for all places.
-        let asked = |width| policy(shares.clone(), 1).asked(0, &[0], width, Seed::root(1));
+        let asked = |width| policy(shares.clone(), 1).asked(0, &[0], width, &[], Seed::root(1));
         assert_eq!((asked(4), asked(2)[0].len(), asked(1)[0].len()), (vec![vec![0, 1, 2]], 2, 1));
+    }
+
+    #[test]
+    fn nobody_is_asked_twice_about_a_beam() {
+        let policy = policy(vec![vec![0.6, 0.3, 0.1]], 1);
+        let mut before = vec![Vec::new(); 4];
+        for round in 0..3 {
+            let asked = policy.asked(1, &[0, 1, 2, 3], 4, &before, Seed::root(4).indexed(round));
+            assert_eq!(asked.iter().map(Vec::len).sum::<usize>(), 4, "{asked:?}");
+            for (before, asked) in before.iter_mut().zip(asked) {
+                assert!(asked.iter().all(|teacher| !before.contains(teacher)), "{before:?}, then {asked:?}");
+                before.extend(asked);
+            }
+        }
+        assert!(before.iter().all(|beam| beam.len() == 3), "{before:?}");
+        let asked = policy.asked(1, &[0, 1, 2, 3], 4, &before, Seed::root(5));
+        assert_eq!(asked, vec![Vec::<usize>::new(); 4], "nobody is left");
     }
 
     proptest! {

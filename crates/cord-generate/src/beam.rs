@@ -5,6 +5,8 @@
 //! ends when no kept trajectory is open, or earlier where the recipe says so ([`crate::StopRule`]). Budgets make sure that it
 //! does: a step that uses up the reasoning's tokens or the number of steps is not open.
 
+use std::collections::BTreeSet;
+
 use cord_core::{Fate, StepKind, TrajectoryEnd};
 
 use crate::board::Board;
@@ -22,6 +24,11 @@ pub(crate) struct Beam {
     /// Finished trajectories that compete for places no more, in the order in which they finished.
     finished: Vec<u32>,
     depth: u32,
+    /// The beams that the step goes on from, with their places, and for each the teachers that have been asked about it.
+    open: Vec<(Option<u32>, u32)>,
+    asked: Vec<Vec<usize>>,
+    /// How many times the step has asked.
+    rounds: u64,
     /// The chosen trajectories, once their answers are being written.
     finals: Vec<Final>,
 }
@@ -29,8 +36,9 @@ pub(crate) struct Beam {
 impl Beam {
     pub(crate) fn begin(settings: BeamSettings, board: &mut Board) -> Self {
         let (pool, kept, finished, finals) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut beam = Self { settings, pool, kept, finished, depth: 0, finals };
-        beam.expand_all(board, &[(None, 0)]);
+        let (open, asked, rounds) = (vec![(None, 0)], Vec::new(), 0);
+        let mut beam = Self { settings, pool, kept, finished, depth: 0, open, asked, rounds, finals };
+        beam.expand_all(board);
         beam
     }
 
@@ -38,6 +46,9 @@ impl Beam {
     pub(crate) fn advance(&mut self, board: &mut Board) -> Result<Option<SearchResult>, GenerateError> {
         if !self.finals.is_empty() {
             return Ok(Some(board.finish(&self.finals)));
+        }
+        if self.must_ask_again(board) && self.expand_all(board) {
+            return Ok(None);
         }
         let kept = self.keep(board);
         if kept.is_empty() {
@@ -68,32 +79,53 @@ impl Beam {
         }
         self.pool.clear();
         self.depth += 1;
-        let mut open = Vec::new();
+        self.rounds = 0;
+        self.open.clear();
+        self.asked.clear();
         for (beam, id) in self.kept.iter().enumerate() {
             if board.ledger.get(*id).state == State::Open {
-                open.push((Some(*id), beam as u32));
+                self.open.push((Some(*id), beam as u32));
             } else {
                 self.pool.push(Contender { id: *id, standing: Standing::Incumbent });
             }
         }
-        self.expand_all(board, &open);
+        self.expand_all(board);
         Ok(None)
     }
 
-    /// Has the teachers propose continuations of the open beams, each given with its place.
-    fn expand_all(&mut self, board: &mut Board, open: &[(Option<u32>, u32)]) {
-        let all = || vec![(0..board.plan.teachers().len()).collect(); open.len()];
+    /// Does the step lack proposals that hold? One does that scores no less than the text that it continues; the first step has
+    /// nothing to be compared with.
+    fn must_ask_again(&self, board: &Board) -> bool {
+        let Some(settle) = board.plan.settings().policy.as_ref().and_then(|policy| policy.settle) else { return false };
+        let holds = |one: &&Contender| {
+            let entry = board.ledger.get(one.id);
+            let before = entry.parent.and_then(|parent| board.ledger.get(parent).score);
+            one.standing != Standing::Incumbent && entry.score.zip(before).is_some_and(|(now, before)| now >= before)
+        };
+        let holding = self.pool.iter().filter(holds).map(|one| board.ledger.get(one.id).text_key);
+        holding.collect::<BTreeSet<_>>().len() < settle as usize
+    }
+
+    /// Has teachers propose continuations of the open beams: all of them, or those whose turn it is. Is anybody asked?
+    fn expand_all(&mut self, board: &mut Board) -> bool {
         let asked: Vec<Vec<usize>> = match &board.plan.settings().policy {
-            None => all(),
+            None => vec![(0..board.plan.teachers().len()).collect(); self.open.len()],
             Some(policy) => {
                 let seed = board.choice("teachers").indexed(u64::from(self.depth));
-                let ranks: Vec<u32> = open.iter().map(|(_, beam)| *beam).collect();
-                policy.asked(self.depth, &ranks, self.settings.width, seed)
+                let seed = if self.rounds == 0 { seed } else { seed.named("again").indexed(self.rounds) };
+                let ranks: Vec<u32> = self.open.iter().map(|(_, beam)| *beam).collect();
+                policy.asked(self.depth, &ranks, self.settings.width, &self.asked, seed)
             }
         };
-        for ((parent, beam), teachers) in open.iter().zip(asked) {
-            self.expand(board, *parent, *beam, &teachers);
+        for ((parent, beam), teachers) in self.open.clone().into_iter().zip(&asked) {
+            self.expand(board, parent, beam, teachers);
         }
+        self.rounds += 1;
+        self.asked.resize(self.open.len(), Vec::new());
+        for (before, now) in self.asked.iter_mut().zip(&asked) {
+            before.extend(now);
+        }
+        asked.iter().any(|teachers| !teachers.is_empty())
     }
 
     /// Has teachers propose continuations of one beam.
@@ -124,7 +156,14 @@ impl Beam {
 
     /// Ranks the pool and notes every candidate's place and fate.
     fn keep(&self, board: &mut Board) -> Vec<u32> {
-        let ranking = rank(&board.ledger, &self.pool);
+        // A step that asked more than once has them in the order of its questions.
+        let mut pool = self.pool.clone();
+        pool.sort_by_key(|one| {
+            let entry = board.ledger.get(one.id);
+            let among = if one.standing == Standing::Incumbent { (0, 0) } else { (entry.teacher, entry.sample) };
+            (one.standing, among)
+        });
+        let ranking = rank(&board.ledger, &pool);
         let new = |board: &Board, id: u32| board.ledger.get(id).depth == self.depth;
         let siblings = ranking.order.iter().filter(|id| new(board, **id)).copied().collect::<Vec<_>>();
         for (rank, id) in siblings.into_iter().enumerate() {

@@ -190,6 +190,14 @@ pub enum SettingsFault {
         /// The search.
         given: &'static str,
     },
+    /// A setting compares scores of different steps, and the scorer's don't stand that.
+    #[error("`{key}`: expected a scorer that judges each candidate on its own, got `{scorer}`")]
+    Incomparable {
+        /// The setting, as in the recipe.
+        key: &'static str,
+        /// The scorer.
+        scorer: String,
+    },
     /// There is nobody to propose steps.
     #[error("`teachers`: expected at least one teacher, got none")]
     NoTeachers,

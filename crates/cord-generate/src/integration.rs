@@ -25,9 +25,13 @@ pub enum IntegrationPrompt {
 }
 
 impl IntegrationPrompt {
-    fn instruction(self) -> Instruction {
+    /// What the merging model is told about whole responses, each from behind its opening `<think>`.
+    pub fn message(self, question: &str, responses: &[&str]) -> String {
         let Self::V1 = self;
-        Instruction::new(include_str!("../prompts/integration.v1.txt"))
+        let instruction = Instruction::new(include_str!("../prompts/integration.v1.txt"));
+        let attempts: Vec<String> =
+            responses.iter().zip(1..).map(|(response, number)| attempt(number, response)).collect();
+        instruction.fill(&[("question", question), ("attempts", &attempts.join("\n\n"))])
     }
 }
 
@@ -74,13 +78,11 @@ impl Integration {
         if told.is_empty() {
             return Err(board.nothing_among(self.sources.iter().copied()));
         }
-        let attempts: Vec<String> =
-            told.iter().zip(1..).map(|(id, number)| attempt(number, &board.ledger.get(*id).text)).collect();
+        let responses: Vec<&str> = told.iter().map(|id| board.ledger.get(*id).text.as_str()).collect();
+        let messages = vec![Message::user(self.settings.prompt.message(board.question(), &responses))];
         for id in told {
             board.ledger.get_mut(id).fate = Fate::Kept;
         }
-        let values = [("question", board.question()), ("attempts", &attempts.join("\n\n"))];
-        let messages = vec![Message::user(self.settings.prompt.instruction().fill(&values))];
         let teacher = board.plan.teachers().iter().position(|name| *name == self.settings.model);
         let teacher = teacher.expect("a plan's merging model is one of its teachers");
         for sample in 0..self.settings.merged {

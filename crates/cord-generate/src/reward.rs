@@ -38,31 +38,42 @@ impl RewardPrompt {
     }
 }
 
+impl RewardPrompt {
+    /// What the model is asked about a step and the reasoning before it.
+    pub fn message(self, question: &str, prefix: &str, step: &str) -> String {
+        self.choice().instruction.fill(&[("question", question), ("prefix", prefix), ("step", step)])
+    }
+
+    /// Its reply.
+    pub fn verdict(self, right: bool) -> &'static str {
+        self.choice().reply(right)
+    }
+}
+
 /// Scores a candidate by a process reward model.
 pub struct ProcessReward {
     model: Arc<dyn LanguageModel>,
-    choice: Choice,
+    prompt: RewardPrompt,
 }
 
 impl ProcessReward {
     /// A scorer that asks `model` in the words of `prompt`.
     pub fn new(model: Arc<dyn LanguageModel>, prompt: RewardPrompt) -> Result<Self, GenerateError> {
         if model.capabilities().loglikelihood {
-            return Ok(Self { model, choice: prompt.choice() });
+            return Ok(Self { model, prompt });
         }
         let model = model.identity().name.clone();
         Err(GenerateError::Incapable { model, role: "process reward model", capability: "give log-probabilities" })
     }
 
     async fn judge(&self, problem: &Problem, candidate: &Judged) -> Result<Score, GenerateError> {
-        let values =
-            [("question", problem.question.as_str()), ("prefix", &candidate.prefix), ("step", candidate.body())];
-        let messages = vec![Message::user(self.choice.instruction.fill(&values))];
+        let message = self.prompt.message(&problem.question, &candidate.prefix, candidate.body());
+        let messages = vec![Message::user(message)];
         let prompt = Prompt { messages, opening: Opening::Plain, prefix: String::new() };
         let ask = |reply: &str| {
             self.model.loglikelihood(ScoreRequest { prompt: prompt.clone(), continuation: reply.to_owned() })
         };
-        let (good, bad) = join(ask(self.choice.good), ask(self.choice.bad)).await;
+        let (good, bad) = join(ask(self.prompt.verdict(true)), ask(self.prompt.verdict(false))).await;
         let fault = |source| GenerateError::Scorer { scorer: self.name().to_owned(), source };
         let (good, bad) = (good.map_err(fault)?, bad.map_err(fault)?);
         let usage = Usage { scored_tokens: (good.len() + bad.len()) as u64, ..Usage::default() };

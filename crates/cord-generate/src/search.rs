@@ -11,7 +11,10 @@ use crate::integration::Integration;
 use crate::mcts::Mcts;
 use crate::proposal::Asked;
 use crate::whole::Whole;
-use crate::{Evidence, GenerateError, GenerateSettings, Judged, Scope, Score, Scorer, SearchResult, SearchSettings};
+use crate::{
+    Evidence, GenerateError, GenerateSettings, Judged, Scope, Score, Scorer, SearchResult, SearchSettings,
+    SettingsFault,
+};
 
 /// Settings and teachers that fit together, checked once for all problems.
 #[derive(Clone, Debug)]
@@ -26,7 +29,10 @@ pub struct SearchPlan {
 impl SearchPlan {
     /// A plan for these teachers, in the recipe's order, which breaks ties, and for this scorer.
     pub fn new(settings: GenerateSettings, teachers: Vec<String>, scorer: &dyn Scorer) -> Result<Self, GenerateError> {
-        let faults = settings.faults(&teachers);
+        let mut faults = settings.faults(&teachers);
+        if scorer.scope() == Scope::Siblings && settings.policy.as_ref().is_some_and(|policy| policy.settle.is_some()) {
+            faults.push(SettingsFault::Incomparable { key: "adaptive.settle", scorer: scorer.name().to_owned() });
+        }
         if !faults.is_empty() {
             return Err(GenerateError::Settings(faults));
         }

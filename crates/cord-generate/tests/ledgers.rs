@@ -52,7 +52,7 @@ fn problems(count: usize) -> Vec<Problem> {
 }
 
 fn adaptive(ask: u32) -> AdaptiveSettings {
-    AdaptiveSettings { warm_up: 20, phases: 2, ask, floor: 0.1 }
+    AdaptiveSettings { warm_up: 20, phases: 2, ask, floor: 0.1, settle: None }
 }
 
 fn run(settings: &AdaptiveSettings, width: u32, problems: &[Problem], order: u64) -> (Vec<SearchResult>, Policy) {
@@ -122,6 +122,59 @@ fn no_order_shows_in_what_is_learnt() {
 }
 
 #[test]
+fn a_step_asks_until_enough_proposals_hold() {
+    // `never` falls below what it continues; whoever speaks out of turn stays where it was, which is to hold.
+    let opinion = |reasoning: &str| taste(reasoning) - 10.0 * reasoning.matches("never").count() as f64;
+    let run = |settle: Option<u32>, order: u64| {
+        let turnstile = Turnstile::new(Seed::root(order));
+        let make = |policy| {
+            let teachers = TEACHERS.map(|name| teacher(name, speaker(name).behind(&turnstile)));
+            let search = SearchSettings::Beam(BeamSettings { width: 1, ..BeamSettings::default() });
+            let settings = GenerateSettings { policy, ..settings(search) };
+            Generator::new(settings, teachers.to_vec(), Arc::new(Taste { scope: Scope::Each, opinion }))
+        };
+        let settings = AdaptiveSettings { settle, floor: 1.0 / 3.0, ..adaptive(1) };
+        let (outcomes, _) =
+            turnstile.run(run_adaptively(&settings, &make, &problems(60), Seed::root(3), at_once(4))).unwrap();
+        let done = outcomes.into_iter().map(|outcome| match outcome {
+            Outcome::Done(result) => result,
+            Outcome::Failed { id, reason } => panic!("{id}: {reason}"),
+        });
+        done.collect::<Vec<SearchResult>>()
+    };
+    let (first, _) = warm_up(&problems(60), 20, Seed::root(3));
+    // The distinct texts of a step that hold, and how many were asked for; without the first step, which has nothing before it.
+    let steps = |results: &[SearchResult]| {
+        let mut steps = Vec::new();
+        for result in results.iter().filter(|result| first.iter().all(|problem| problem.id != result.problem)) {
+            let by_id: BTreeMap<u32, &Candidate> = result.candidates.iter().map(|one| (one.id, one)).collect();
+            let mut depths: BTreeMap<u32, Vec<&Candidate>> = BTreeMap::new();
+            for one in result.candidates.iter().filter(|one| one.kind == StepKind::Reasoning && one.depth > 0) {
+                depths.entry(one.depth).or_default().push(one);
+            }
+            for asked in depths.into_values() {
+                let holds = |one: &&&Candidate| one.score >= by_id[&one.parent.unwrap()].score;
+                let texts = asked.iter().filter(holds).map(|one| one.text.as_str());
+                steps.push((texts.collect::<std::collections::BTreeSet<&str>>().len(), asked.len()));
+            }
+        }
+        steps
+    };
+    for settle in [1, 2] {
+        let results = run(Some(settle), 1);
+        let seen = steps(&results);
+        assert!(seen.iter().all(|(holding, asked)| *holding >= settle as usize || *asked == 3), "{settle}: {seen:?}");
+        assert!(seen.iter().any(|(_, asked)| *asked == settle as usize), "{settle}: {seen:?}");
+        assert!(
+            seen.iter().any(|(_, asked)| *asked > settle as usize),
+            "`never` alone does not do: {settle}: {seen:?}"
+        );
+        assert!((2..5).all(|order| run(Some(settle), order) == results), "no order shows");
+    }
+    assert!(steps(&run(None, 1)).iter().all(|(_, asked)| *asked == 1));
+}
+
+#[test]
 fn settings_that_can_not_be_used_are_said_before_the_warm_up() {
     let check = |settings: AdaptiveSettings, search: SearchSettings| {
         let model = Arc::new(Scripted::new("t").writing(|_| panic!("nobody is asked")));
@@ -141,6 +194,7 @@ fn settings_that_can_not_be_used_are_said_before_the_warm_up() {
     let all = AdaptiveSettings::default;
     insta::assert_snapshot!(check(AdaptiveSettings { ask: 3, ..all() }, beam(1)), @"`adaptive.ask`: expected 1 to 2 (`teachers`), got 3");
     insta::assert_snapshot!(check(AdaptiveSettings { floor: 0.6, ..all() }, beam(1)), @"`adaptive.floor`: expected a number from 0 to 1/2, the teachers' even share, got 0.6");
+    insta::assert_snapshot!(check(AdaptiveSettings { settle: Some(0), ..all() }, beam(1)), @"`adaptive.settle`: expected at least 1, got 0");
     let curation = SearchSettings::Curation(CurationSettings::default());
     insta::assert_snapshot!(check(all(), curation), @"`adaptive`: expected the search `beam`, got `curation`");
 }

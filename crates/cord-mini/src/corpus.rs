@@ -3,11 +3,12 @@
 use cord_core::{Message, Opening, Prompt, Seed, SeedStream};
 use serde::{Deserialize, Serialize};
 
+use crate::editing::{Editing, Task};
 use crate::error::Faults;
 use crate::problems::equally;
 use crate::{Chain, Dialects, LONGEST, MiniError, PerKind, Split, wording};
 
-const OPENING: &str = "<think>\n";
+pub(crate) const OPENING: &str = "<think>\n";
 
 /// A specialist's corpus, as a manifest's `[corpus]` describes it.
 ///
@@ -35,6 +36,9 @@ pub struct CorpusSpec {
     /// Rows whose first steps someone else wrote; none by default.
     #[serde(default)]
     pub foreign: Option<Foreign>,
+    /// Rows that read what others wrote instead of solving; none by default.
+    #[serde(default)]
+    pub editing: Option<Editing>,
     /// How steps are told.
     #[serde(default)]
     pub dialects: Dialects,
@@ -59,14 +63,16 @@ fn default_cut() -> f64 {
     0.3
 }
 
-/// One example. `prefix` and `completion` concatenate to the assistant's whole text, which begins with `<think>` and a line
-/// break.
+/// One example. Where it solves or merges, `prefix` and `completion` concatenate to the assistant's whole text, which begins
+/// with `<think>` and a line break; where it gives a verdict, there is no reasoning block.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CorpusRow {
     /// Unique in the corpus.
     pub id: String,
-    /// What is asked.
+    /// The problem.
     pub question: String,
+    /// What is asked about it.
+    pub task: Task,
     /// The assistant's text so far, written by someone else and not to be learnt; often empty.
     pub prefix: String,
     /// The text to be learnt.
@@ -74,14 +80,22 @@ pub struct CorpusRow {
 }
 
 impl CorpusRow {
-    /// The prompt with the reasoning block opened and the prefix in place, and the text to be learnt after it.
-    pub fn example(&self) -> (Prompt, &str) {
-        let messages = vec![Message::user(self.question.as_str())];
+    /// The prompt with the prefix in place, and the text to be learnt after it; `message` and `verdict` are in the words of
+    /// the task. The reasoning block is open, but not where a verdict is asked for.
+    pub fn example(&self, message: String, verdict: &str) -> (Prompt, String) {
+        let messages = vec![Message::user(message)];
+        let opening = match self.task {
+            Task::Solve | Task::Merge { .. } => Opening::Think,
+            Task::Judge { .. } | Task::Reward { .. } => {
+                let prompt = Prompt { messages, opening: Opening::Plain, prefix: String::new() };
+                return (prompt, format!("{}{verdict}", self.completion));
+            }
+        };
         let (prefix, completion) = match self.prefix.strip_prefix(OPENING) {
             Some(prefix) => (prefix, self.completion.as_str()),
             None => ("", self.completion.strip_prefix(OPENING).unwrap_or(&self.completion)),
         };
-        (Prompt { messages, opening: Opening::Think, prefix: prefix.to_owned() }, completion)
+        (Prompt { messages, opening, prefix: prefix.to_owned() }, completion.to_owned())
     }
 }
 
@@ -96,10 +110,13 @@ pub fn corpus(spec: &CorpusSpec) -> Result<Vec<CorpusRow>, MiniError> {
     faults.weights("kinds", &spec.kinds.values());
     faults.weights("dialects", &spec.dialects.weights());
     faults.share("cut", spec.cut);
-    reliability(&mut faults, "reliability", &spec.reliability);
+    faults.reliability("reliability", &spec.reliability);
     if let Some(foreign) = &spec.foreign {
         faults.share("foreign.share", foreign.share);
-        reliability(&mut faults, "foreign.reliability", &foreign.reliability);
+        faults.reliability("foreign.reliability", &foreign.reliability);
+    }
+    if let Some(editing) = &spec.editing {
+        editing.check(&mut faults);
     }
     faults.finish()?;
 
@@ -120,23 +137,46 @@ fn train_chain(spec: &CorpusSpec, seed: &Seed) -> Option<Chain> {
         .find(|chain| chain.split() == Split::Train)
 }
 
-fn reliability(faults: &mut Faults, key: &str, reliability: &PerKind) {
-    for kind in crate::Kind::ALL {
-        faults.share(&format!("{key}.{}", kind.name()), reliability.of(kind));
-    }
-}
-
 /// Each part of a row has its own stream, so that one setting doesn't change the draws of the others.
 fn row(spec: &CorpusSpec, index: usize, chain: &Chain, seed: &Seed) -> CorpusRow {
+    let id = format!("mini-corpus-{index:06}");
     let question = wording::question(&mut seed.named("question").stream(), chain);
-    let count = chain.moves.len();
-
+    if let Some((task, completion)) = spec.editing.as_ref().and_then(|editing| editing.row(spec, chain, seed)) {
+        return CorpusRow { id, question, task, prefix: String::new(), completion };
+    }
     let mut shape = seed.named("shape").stream();
     let foreign = spec.foreign.as_ref().filter(|foreign| shape.uniform() < foreign.share);
+    let Solution { prefix, text, .. } = continued(spec, &spec.reliability, foreign, chain, seed, &mut shape);
+    let [prefix, completion] =
+        if prefix.is_empty() { [prefix, format!("{OPENING}{text}")] } else { [format!("{OPENING}{prefix}"), text] };
+    CorpusRow { id, question, task: Task::Solve, prefix, completion }
+}
+
+/// A response from behind the opening tag, and all marks of its ledger.
+pub(crate) struct Solution {
+    prefix: String,
+    pub(crate) text: String,
+    pub(crate) marks: Vec<u8>,
+}
+
+/// A response by someone of that reliability, cut as often as the corpus's own.
+pub(crate) fn solve(spec: &CorpusSpec, reliability: &PerKind, chain: &Chain, seed: &Seed) -> Solution {
+    continued(spec, reliability, None, chain, seed, &mut seed.named("shape").stream())
+}
+
+fn continued(
+    spec: &CorpusSpec,
+    reliability: &PerKind,
+    foreign: Option<&Foreign>,
+    chain: &Chain,
+    seed: &Seed,
+    shape: &mut SeedStream,
+) -> Solution {
+    let count = chain.moves.len();
     // Up to all of the steps: then only the answer is the specialist's, which must copy what is written.
     let (begun, others) = match foreign {
         Some(foreign) => (1 + shape.below(count as u64) as usize, &foreign.reliability),
-        None => (0, &spec.reliability),
+        None => (0, reliability),
     };
     let cut = shape.uniform() < spec.cut && begun < count;
     let told = if cut { begun + shape.below((count - begun) as u64) as usize } else { count };
@@ -145,26 +185,24 @@ fn row(spec: &CorpusSpec, index: usize, chain: &Chain, seed: &Seed) -> CorpusRow
     let mut words = seed.named("words").stream();
     let mut mark = chain.start;
     let mut marks = Vec::with_capacity(count);
-    let (mut prefix, mut completion) = (String::new(), String::new());
+    let (mut prefix, mut text) = (String::new(), String::new());
     for (place, operation) in chain.moves.iter().enumerate() {
-        let reliability = if place < begun { others } else { &spec.reliability };
+        let reliability = if place < begun { others } else { reliability };
         let before = mark;
         mark = made(&mut rules, reliability, *operation, before);
         marks.push(mark);
         let dialect = spec.dialects.draw(&mut words);
         if place < told {
-            let text = if place < begun { &mut prefix } else { &mut completion };
+            let text = if place < begun { &mut prefix } else { &mut text };
             text.push_str(&wording::step(dialect, place + 1, before, *operation, mark));
         }
     }
-    completion.push_str(&wording::closing(&marks));
-    let first = if begun > 0 { &mut prefix } else { &mut completion };
-    first.insert_str(0, OPENING);
-    CorpusRow { id: format!("mini-corpus-{index:06}"), question, prefix, completion }
+    text.push_str(&wording::closing(&marks));
+    Solution { prefix, text, marks }
 }
 
 /// The mark after a move as the specialist makes it.
-fn made(stream: &mut SeedStream, reliability: &PerKind, operation: crate::Operation, mark: u8) -> u8 {
+pub(crate) fn made(stream: &mut SeedStream, reliability: &PerKind, operation: crate::Operation, mark: u8) -> u8 {
     if stream.uniform() < reliability.of(operation.kind()) {
         operation.right(mark)
     } else {

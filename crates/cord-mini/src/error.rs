@@ -1,5 +1,7 @@
 //! What a manifest of the arithmetic world can have wrong.
 
+use crate::{Kind, PerKind};
+
 /// Why a set or a corpus could not be made.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum MiniError {
@@ -43,6 +45,12 @@ impl Faults {
 
     pub(crate) fn share(&mut self, key: &str, share: f64) {
         self.check((0.0..=1.0).contains(&share), || format!("`{key}`: expected a share from 0 to 1, got `{share}`"));
+    }
+
+    pub(crate) fn reliability(&mut self, key: &str, reliability: &PerKind) {
+        for kind in Kind::ALL {
+            self.share(&format!("{key}.{}", kind.name()), reliability.of(kind));
+        }
     }
 
     pub(crate) fn weights(&mut self, key: &str, weights: &[f64]) {

@@ -32,6 +32,7 @@
 mod audit;
 mod chain;
 mod corpus;
+mod editing;
 mod error;
 mod kind;
 mod operation;
@@ -41,6 +42,7 @@ mod wording;
 pub use audit::{AuditedStep, StepAudit, audit};
 pub use chain::{Chain, LONGEST, MAIN_LONGEST, Split};
 pub use corpus::{CorpusRow, CorpusSpec, Foreign, corpus};
+pub use editing::{Asking, Editing, Merging, Step, Task};
 pub use error::MiniError;
 pub use kind::{Kind, PerKind};
 pub use operation::{MARKS, Operation};

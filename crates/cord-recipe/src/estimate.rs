@@ -328,7 +328,11 @@ fn generate(stage: &GenerateStage, lengths: Lengths) -> Vec<(String, Work)> {
     let pool = writers.len().max(1) as f64;
     match &stage.search {
         Search::Beam { width, proposals, select, .. } => {
-            let asked = stage.adaptive.map_or(pool, |adaptive| f64::from(adaptive.ask).min(pool));
+            let asked = stage.adaptive.map_or(pool, |adaptive| {
+                let once = f64::from(adaptive.ask).min(pool);
+                // A step that may ask again stops somewhere between.
+                if adaptive.settle.is_some() { once.midpoint(pool) } else { once }
+            });
             let each = |steps: u32, ask: f64, step: f64, most: f64| {
                 let (mut beams, mut sum, mut prompt) = (1.0f64, 0.0, 0.0);
                 for depth in 0..steps {

@@ -147,6 +147,10 @@ pub struct Adaptive {
     pub ask: u32,
     /// The least share of the questions that a teacher is asked.
     pub floor: f64,
+    /// How many proposals of a step must score no less than the text that they continue; until then, and as long as anybody has
+    /// not been asked, the step asks again. Where absent, it asks once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settle: Option<u32>,
 }
 
 /// How much may be written, in tokens of the teacher that writes.
@@ -229,6 +233,18 @@ impl GenerateSettings {
             };
             fields.fault_at("adaptive", kind);
         }
+        let relative = matches!(scorer, Some(Scorer::AnswerGain { .. } | Scorer::Mixture { .. }));
+        if relative && adaptive.is_some_and(|adaptive| adaptive.settle.is_some()) {
+            let kind = FaultKind::Conflict {
+                expected: format!(
+                    "a scorer that judges each step on its own beside `{}`",
+                    fields.path("adaptive.settle")
+                ),
+                given: "`answer-gain` or `mixture`".to_owned(),
+                hint: "remove `settle`: it compares a step's score with that of the step before".to_owned(),
+            };
+            fields.fault_at("adaptive", kind);
+        }
         let closing = fields.or("closing", Closing::Own, Field::word);
         let draws = fields.or("draws", Draws::ByPlace, Field::word);
         let keep = fields.or("keep", Keep::Complete, Field::word);
@@ -304,8 +320,9 @@ impl Adaptive {
         let most = 1.0 / f64::from(teachers);
         let expected = format!("a number from 0 to 1/{teachers}, the teachers' even share,");
         let floor = fields.or("floor", most.min(0.1), |field| field.number(&expected, |n| (0.0..=most).contains(&n)));
+        let settle = fields.optional("settle", Field::count);
         fields.close();
-        Self { warm_up, phases, ask, floor }
+        Self { warm_up, phases, ask, floor, settle }
     }
 }
 
