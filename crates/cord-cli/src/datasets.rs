@@ -444,7 +444,11 @@ fn asked(row: &cord_mini::CorpusRow) -> Result<(String, &'static str)> {
         }
         Task::Reward { prompt, step } => {
             let prompt: RewardPrompt = version(prompt)?;
-            (prompt.message(question, &step.prefix, &step.text), prompt.verdict(step.right))
+            let asked = prompt.prompt(question, &step.prefix, &step.text);
+            let ([message], "") = (&asked.messages[..], asked.prefix.as_str()) else {
+                bail!("`editing.reward.prompt`: expected a prompt of one turn in words, got one for a reward head");
+            };
+            (message.content.clone(), prompt.verdict(step.right))
         }
     })
 }

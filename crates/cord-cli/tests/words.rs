@@ -124,8 +124,8 @@ fn segmenters_budgets_and_rules_agree() {
     check(&recipe::Closing::Own, &generate::Closing::Own);
     check(&recipe::Closing::Forced, &generate::Closing::Forced);
     check(
-        &recipe::Adaptive { warm_up: 7, phases: 6, ask: 5, floor: 0.25 },
-        &generate::AdaptiveSettings { warm_up: 7, phases: 6, ask: 5, floor: 0.25 },
+        &recipe::Adaptive { warm_up: 7, phases: 6, ask: 5, floor: 0.25, settle: Some(4) },
+        &generate::AdaptiveSettings { warm_up: 7, phases: 6, ask: 5, floor: 0.25, settle: Some(4) },
     );
     for (keep, expected) in [
         (recipe::Keep::All, generate::Keep::All),

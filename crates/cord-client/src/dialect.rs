@@ -69,6 +69,8 @@ pub(crate) enum ScoreForm {
     BiasedIds,
     /// OpenAI's `echo`.
     Echo,
+    /// vLLM, of a process reward model: its head's labels at the prompt's last token. A continuation is a label's number.
+    Pooled,
 }
 
 impl std::fmt::Display for ScoreForm {
@@ -80,6 +82,7 @@ impl std::fmt::Display for ScoreForm {
             Self::InputLogprobs => "`logprob_start_len`",
             Self::BiasedIds => "`logit_bias`",
             Self::Echo => "`echo` with `logprobs`",
+            Self::Pooled => "`/pooling`",
         })
     }
 }
@@ -192,6 +195,7 @@ impl ScoreForm {
             Self::InputLogprobs => sglang::score(caller, prompt, continuation).await,
             Self::BiasedIds => llama_cpp::score(caller, prompt, continuation).await,
             Self::Echo => openai::score(caller, model, prompt, continuation).await,
+            Self::Pooled => vllm::score_pooled(caller, model, prompt, continuation).await,
         }
     }
 }

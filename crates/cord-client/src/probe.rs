@@ -41,6 +41,8 @@ const SAMPLES: [&str; 4] = [
     "\\boxed{\\frac{1}{2}} naïve 数学 🧮\t\tend",
     "    if x:\r\n        return \"don't\"  # 3.14159",
 ];
+/// The mark after a step in Qwen2.5-Math-PRM's training data.
+const MARK: &str = "<extra_0>";
 /// Beginnings of a turn, tried until one is continued by at least two tokens.
 const OPENINGS: [&str; 3] = ["The answer to this question is", "Let us count: one, two, three,", "1, 2, 3, 4, 5,"];
 
@@ -71,7 +73,13 @@ pub(crate) async fn probe(
     };
     let probe = Probe { dispatch, caller, index, identity, renderer };
     probe.tokenizer().await?;
-    let (prompt, tokens, known) = probe.known_text().await?;
+    let (prompt, tokens, known) = match probe.known_text().await {
+        // A server of a reward model has no completions.
+        Err(refused @ ClientError::Rejected { .. }) if identity.dialect == Dialect::Vllm => {
+            return probe.rewards(refused).await;
+        }
+        known => known?,
+    };
     probe.endings(&prompt, &tokens, &known).await?;
     let score = probe.score(&prompt, &tokens, &known).await?;
     let drawn = probe.drawn(&prompt, score).await?;
@@ -284,6 +292,30 @@ impl Probe<'_> {
                 "use the release that the documentation names, without settings that limit log-probabilities",
             )),
         }
+    }
+
+    /// A reward model's labels must be told, the same when they are asked for again; `refused` is how the server met a request to write.
+    async fn rewards(&self, refused: ClientError) -> Result<Findings, ClientError> {
+        // Qwen2.5-Math-PRM's mark of a step: a server may give nothing where none stands.
+        let said = format!("{}{MARK}", OPENINGS[0]);
+        let prompt = opened("What is 12 times 7?", &said);
+        let prompt = self.renderer.prompt_ids(&prompt).map_err(|error| ClientError::text(&error))?;
+        let ask = async || ScoreForm::Pooled.score(&self.caller, &self.identity.model, &prompt, &[1]).await;
+        let first = match ask().await {
+            Ok(values) => values[0],
+            Err(ClientError::Rejected { .. }) => return Err(refused),
+            Err(ClientError::Reply { expected, given, .. }) => {
+                let hint = "start vLLM with `--pooler-config '{\"step_tag_id\": N}'`, N being the id of `<extra_0>`";
+                return Err(self.untrusted(expected, given, hint));
+            }
+            Err(fault) => return Err(fault),
+        };
+        let again = ask().await?[0];
+        if (first - again).abs() > TOLERANCE {
+            let hint = "serve the model without settings that draw at random";
+            return Err(self.untrusted(format!("the label's value {first} again"), format!("{again}"), hint));
+        }
+        Ok(Findings { score: Some(ScoreForm::Pooled), drawn: DrawnLogprobs::Unknown })
     }
 
     /// A token that is not the most likely one: an end of the turn, which would be no part of the greedy text.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cord_core::{
     BoxFuture, Capabilities, Digest, Finish, GenerateRequest, Generation, LanguageModel, ModelError, ModelId, Prompt,
-    Sampling, ScoreRequest, Seed, TokenLogprob, Usage,
+    REWARD_LABELS, Sampling, ScoreRequest, Seed, TokenLogprob, Usage,
 };
 use cord_text::{Renderer, Turn};
 
@@ -82,7 +82,7 @@ impl LanguageModel for ServedModel {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            generate: true,
+            generate: !self.server.rewards(),
             loglikelihood: self.server.findings.score.is_some(),
             context: self.server.context,
             deterministic: false,
@@ -157,7 +157,16 @@ impl Server {
         Err(ClientError::ContextExceeded { limit: self.context, needed })
     }
 
+    /// Is it a process reward model, with a head in place of a vocabulary?
+    fn rewards(&self) -> bool {
+        self.findings.score == Some(ScoreForm::Pooled)
+    }
+
     async fn generate(&self, request: GenerateRequest) -> Result<Generation, ClientError> {
+        if self.rewards() {
+            let what = "generate: it has a reward head in place of a vocabulary".to_owned();
+            return Err(ClientError::Unsupported { what });
+        }
         let prompt = self.renderer.prompt_ids(&request.prompt).map_err(|error| ClientError::text(&error))?;
         let needed = prompt.len() as u64 + u64::from(request.max_tokens);
         self.fits(needed)?;
@@ -197,7 +206,16 @@ impl Server {
         };
         let text = |error| ClientError::text(&error);
         let prompt = self.renderer.prompt_ids(&request.prompt).map_err(text)?;
-        let continuation = self.renderer.continuation_ids(&request.continuation).map_err(text)?;
+        let continuation = if self.rewards() {
+            let Some(label) = REWARD_LABELS.iter().position(|label| *label == request.continuation) else {
+                let what = "score anything but `right` and `wrong`, the labels of its reward head: as a scorer it takes \
+                            `prompt = \"qwen-prm.v1\"`";
+                return Err(ClientError::Unsupported { what: what.to_owned() });
+            };
+            vec![label as u32]
+        } else {
+            self.renderer.continuation_ids(&request.continuation).map_err(text)?
+        };
         if continuation.is_empty() {
             return Err(ClientError::EmptyContinuation { continuation: request.continuation });
         }

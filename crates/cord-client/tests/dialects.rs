@@ -38,6 +38,32 @@ fn texts_are_cut_as_in_process() {
 }
 
 #[test]
+fn a_served_reward_head_tells_its_labels() {
+    let served = Served::new(Kind::Vllm).with(Quirk::Rewards);
+    let (server, model) = opened(served.clone());
+    let can = model.capabilities();
+    assert!(!can.generate && can.loglikelihood);
+    assert_eq!(model.scores_by().as_deref(), Some("`/pooling`"));
+    for question in ["what?", "why?"] {
+        let request = |label: &str| score(question, label);
+        let prompt = world::renderer().prompt_ids(&request("right").prompt).unwrap();
+        let right = served.model().right(&prompt);
+        for (label, expected) in cord_core::REWARD_LABELS.iter().zip([1.0 - right, right]) {
+            let given = loglikelihood(&model, request(label)).unwrap();
+            assert!(
+                given.len() == 1 && (given[0].logprob.exp() - expected).abs() < 1e-9,
+                "{label}: {given:?} {expected}"
+            );
+        }
+    }
+    assert_eq!(server.counts().posts, 4);
+    let refused = loglikelihood(&model, score("what?", "Yes")).unwrap_err().to_string();
+    assert!(refused.contains("`prompt = \"qwen-prm.v1\"`"), "{refused}");
+    let refused = generate(&model, greedy("what?", &[], 4)).unwrap_err().to_string();
+    assert!(refused.contains("can't generate: it has a reward head"), "{refused}");
+}
+
+#[test]
 fn scores_are_the_models_own() {
     for kind in KINDS {
         let served = Served::new(kind);

@@ -3,8 +3,9 @@
 mod world;
 
 use cord_client::{ClientError, Dialect, ServedModel};
-use cord_testkit::{Kind, Quirk, Served, TestServer};
+use cord_testkit::{Fault, Kind, Quirk, Served, TestServer};
 use futures::executor::block_on;
+use serde_json::json;
 use world::{KINDS, network, open, renderer, settings};
 
 fn refused(served: Served) -> ClientError {
@@ -41,6 +42,34 @@ fn shifted_log_probabilities_are_found_where_nothing_better_is_served() {
     let served = Served::new(Kind::Vllm).with(Quirk::NoSelectedIds).with(Quirk::NoAllowedIds).with(Quirk::Shifted);
     let error = refused(served);
     assert!(error.to_string().contains("`prompt_logprobs` to give token 0"), "{error}");
+}
+
+#[test]
+fn a_reward_model_whose_labels_are_no_probabilities_is_refused() {
+    let check = |fault: Fault, told: &[&str]| {
+        let server = TestServer::start(Served::new(Kind::Vllm).with(Quirk::Rewards));
+        server.script(move |seen| (seen.path == "/pooling").then(|| fault.clone()));
+        let error = open(&server).err().expect("the server is refused").to_string();
+        for words in told {
+            assert!(error.contains(words), "expected {words:?} in: {error}");
+        }
+    };
+    let labels = |labels: serde_json::Value| Fault::edit(move |reply| reply["data"][0]["data"] = labels.clone());
+    let two = &["the probabilities of two labels", "step_tag_id"];
+    check(labels(json!([[0.5, 0.5], [3.25, -1.5]])), two);
+    check(labels(json!([[0.75, 0.75]])), two);
+    check(labels(json!([[0.75]])), two);
+    check(labels(json!([])), two);
+    // Without completions and without labels it is nothing that can be used: the first refusal is told.
+    check(Fault::status(404, "not found"), &["HTTP 404"]);
+    let first = std::sync::atomic::AtomicBool::new(true);
+    let server = TestServer::start(Served::new(Kind::Vllm).with(Quirk::Rewards));
+    server.script(move |seen| {
+        let is_first = seen.path == "/pooling" && first.swap(false, std::sync::atomic::Ordering::SeqCst);
+        is_first.then(|| labels(json!([[0.001, 0.999]])))
+    });
+    let error = open(&server).err().expect("the server is refused").to_string();
+    assert!(error.contains("the label's value") && error.contains("again"), "{error}");
 }
 
 #[test]

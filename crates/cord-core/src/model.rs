@@ -315,6 +315,11 @@ pub enum ModelError {
     },
 }
 
+/// The continuations that stand for the labels of a process reward model's head, by the label's number. A model with such a head in
+/// place of a vocabulary writes nothing, and can score these two alone: its answer is the log-probability of the label at the prompt's
+/// last token.
+pub const REWARD_LABELS: [&str; 2] = ["wrong", "right"];
+
 /// A model, whatever its role. A teacher, a meta-prover, a judge and a student under test are all uses
 /// of this trait; a recipe gives a model its role.
 pub trait LanguageModel: Send + Sync {

@@ -11,6 +11,11 @@ impl Instruction {
         Self(text)
     }
 
+    /// The text, places and all.
+    pub(crate) fn text(self) -> &'static str {
+        self.0
+    }
+
     /// Fills the places in one pass, so that a value which itself says `{step}` is left alone. Other braces are text.
     pub(crate) fn fill(self, values: &[(&str, &str)]) -> String {
         let mut filled = String::new();
@@ -79,6 +84,7 @@ mod tests {
             ("cues.v1", include_str!("../prompts/cues.v1.txt")),
             ("process-reward.yes-no.v1", include_str!("../prompts/process-reward.yes-no.v1.txt")),
             ("process-reward.plus-minus.v1", include_str!("../prompts/process-reward.plus-minus.v1.txt")),
+            ("process-reward.qwen-prm.v1", include_str!("../prompts/process-reward.qwen-prm.v1.txt")),
             ("judgment.gold.v1", include_str!("../prompts/judgment.gold.v1.txt")),
             ("judgment.blind.v1", include_str!("../prompts/judgment.blind.v1.txt")),
             ("integration.v1", include_str!("../prompts/integration.v1.txt")),
@@ -90,6 +96,7 @@ mod tests {
             dcd6df812d80 cues.v1
             141b1eaac797 process-reward.yes-no.v1
             078ee5ac1383 process-reward.plus-minus.v1
+            ed6919eff453 process-reward.qwen-prm.v1
             c9adc05de04f judgment.gold.v1
             98d29d055b3c judgment.blind.v1
             22602675c53c integration.v1

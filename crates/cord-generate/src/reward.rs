@@ -4,8 +4,8 @@
 //! weighed against that of the bad one: `p(good) / (p(good) + p(bad))`, in [0, 1]. Any model that gives log-probabilities
 //! can be asked so; the wording is an instruction with a version.
 //!
-//! Not covered: reward models with a head of their own instead of words (Qwen2.5-Math-PRM), since
-//! [`cord_core::LanguageModel`] has no request for a head's output. Whole responses are judged as one step.
+//! A reward model with a head of its own instead of words (Qwen2.5-Math-PRM) is asked for the probabilities of its labels, `right`
+//! and `wrong`, which stand for continuations, behind the mark after the last step. Whole responses are judged by their last one.
 
 use std::sync::Arc;
 
@@ -27,6 +27,10 @@ pub enum RewardPrompt {
     /// `prompts/process-reward.plus-minus.v1.txt`, for a model that was trained to write `+` or `-` after a step.
     #[serde(rename = "plus-minus.v1")]
     PlusMinusV1,
+    /// `prompts/process-reward.qwen-prm.v1.txt`, for Qwen2.5-Math-PRM and what is trained like it: the steps are the assistant's turn, with a
+    /// mark after each, and a head says of a mark whether its step is right.
+    #[serde(rename = "qwen-prm.v1")]
+    QwenPrmV1,
 }
 
 impl RewardPrompt {
@@ -34,20 +38,51 @@ impl RewardPrompt {
         Choice::new(match self {
             Self::YesNoV1 => include_str!("../prompts/process-reward.yes-no.v1.txt"),
             Self::PlusMinusV1 => include_str!("../prompts/process-reward.plus-minus.v1.txt"),
+            Self::QwenPrmV1 => include_str!("../prompts/process-reward.qwen-prm.v1.txt"),
         })
     }
 }
 
 impl RewardPrompt {
     /// What the model is asked about a step and the reasoning before it.
-    pub fn message(self, question: &str, prefix: &str, step: &str) -> String {
-        self.choice().instruction.fill(&[("question", question), ("prefix", prefix), ("step", step)])
+    pub fn prompt(self, question: &str, prefix: &str, step: &str) -> Prompt {
+        let filled = self.choice().instruction.fill(&[("question", question), ("prefix", prefix), ("step", step)]);
+        let plain = |messages, prefix| Prompt { messages, opening: Opening::Plain, prefix };
+        match self {
+            Self::YesNoV1 | Self::PlusMinusV1 => plain(vec![Message::user(filled)], String::new()),
+            Self::QwenPrmV1 => {
+                let parts: Vec<&str> = self.choice().instruction.text().split("\n---\n").map(str::trim_end).collect();
+                let [system, user, mark] = parts[..] else {
+                    unreachable!("the file has a system's turn, a user's and a mark")
+                };
+                let user = user.replace("{question}", question);
+                let steps = steps(prefix).into_iter().chain([step.trim()]);
+                let said = steps.map(|step| format!("{step}{mark}")).collect();
+                plain(vec![Message::system(system), Message::user(user)], said)
+            }
+        }
     }
 
     /// Its reply.
     pub fn verdict(self, right: bool) -> &'static str {
         self.choice().reply(right)
     }
+}
+
+/// A text's steps as a reward model's training data cuts them, at blank lines, and at the headers of prompted ones.
+fn steps(text: &str) -> Vec<&str> {
+    let mut steps = Vec::new();
+    for part in text.split("\n\n") {
+        let headers =
+            part.match_indices("### Step").map(|(at, _)| at).filter(|at| *at > 0 && part[..*at].ends_with('\n'));
+        let mut from = 0;
+        for at in headers.collect::<Vec<usize>>() {
+            steps.push(&part[from..at]);
+            from = at;
+        }
+        steps.push(&part[from..]);
+    }
+    steps.into_iter().map(str::trim).filter(|step| !step.is_empty()).collect()
 }
 
 /// Scores a candidate by a process reward model.
@@ -67,14 +102,18 @@ impl ProcessReward {
     }
 
     async fn judge(&self, problem: &Problem, candidate: &Judged) -> Result<Score, GenerateError> {
-        let message = self.prompt.message(&problem.question, &candidate.prefix, candidate.body());
-        let messages = vec![Message::user(message)];
-        let prompt = Prompt { messages, opening: Opening::Plain, prefix: String::new() };
+        let prompt = self.prompt.prompt(&problem.question, &candidate.prefix, candidate.body());
         let ask = |reply: &str| {
             self.model.loglikelihood(ScoreRequest { prompt: prompt.clone(), continuation: reply.to_owned() })
         };
-        let (good, bad) = join(ask(self.prompt.verdict(true)), ask(self.prompt.verdict(false))).await;
         let fault = |source| GenerateError::Scorer { scorer: self.name().to_owned(), source };
+        if self.prompt == RewardPrompt::QwenPrmV1 {
+            // The labels are all that a head knows: one tells the other.
+            let good = ask(self.prompt.verdict(true)).await.map_err(fault)?;
+            let usage = Usage { scored_tokens: good.len() as u64, ..Usage::default() };
+            return Ok(Score { value: Some(self.sum(&good)?.exp()), usage });
+        }
+        let (good, bad) = join(ask(self.prompt.verdict(true)), ask(self.prompt.verdict(false))).await;
         let (good, bad) = (good.map_err(fault)?, bad.map_err(fault)?);
         let usage = Usage { scored_tokens: (good.len() + bad.len()) as u64, ..Usage::default() };
         let (good, bad) = (self.sum(&good)?, self.sum(&bad)?);
@@ -160,6 +199,22 @@ mod tests {
         score(&model, RewardPrompt::PlusMinusV1).unwrap();
         let Call::Score(request) = &model.calls()[2] else { panic!("expected a request for log-probabilities") };
         assert_eq!(request.prompt.messages[0].content, "How {step}? before\nnow\n");
+    }
+
+    #[test]
+    fn a_head_is_asked_behind_the_mark_of_the_last_step() {
+        let prefix = "### Step 1. a\nb\n### Step 2. see ### Step 3\n\nc\n\n";
+        let prompt = RewardPrompt::QwenPrmV1.prompt("How {step}?", prefix, "\nd\n");
+        let system = "Please reason step by step, and put your final answer within \\boxed{}.";
+        assert_eq!(prompt.messages, [Message::system(system), Message::user("How {step}?")]);
+        let steps = "### Step 1. a\nb<extra_0>### Step 2. see ### Step 3<extra_0>c<extra_0>d<extra_0>";
+        assert_eq!((prompt.prefix.as_str(), prompt.opening), (steps, Opening::Plain));
+        assert_eq!(RewardPrompt::QwenPrmV1.prompt("q", "", "one").prefix, "one<extra_0>");
+        assert_eq!([false, true].map(|right| RewardPrompt::QwenPrmV1.verdict(right)), cord_core::REWARD_LABELS);
+        let model = Arc::new(Scripted::new("m").believing(|_| -0.1));
+        let score = score(&model, RewardPrompt::QwenPrmV1).unwrap();
+        assert!((score.value.unwrap() - (-0.5f64).exp()).abs() < 1e-12, "{score:?}");
+        assert_eq!((score.usage.scored_tokens, model.calls().len()), (5, 1));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 
 use crate::transformer::ParamMut;
-use crate::{LmConfig, LmError, Transformer};
+use crate::{LmConfig, LmError, RewardHead, Transformer};
 
 /// The number format of a checkpoint's weights. In memory they are f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,8 @@ impl Dtype {
 pub struct LoadedModel {
     /// The weights.
     pub transformer: Transformer,
+    /// What it has in place of a vocabulary, if it is a process reward model.
+    pub head: Option<RewardHead>,
     /// The tokenizer and chat template.
     pub renderer: Renderer,
     /// The content-derived name.
@@ -84,23 +86,28 @@ pub fn load(dir: &Path, name: &str, device: &Device) -> Result<LoadedModel, LmEr
         return Err(LmError::Vocabulary { path: dir.to_owned(), rows, tokens });
     }
     config.eos = renderer.eos_ids().to_vec();
-    let (transformer, weights) = read_weights(dir, &config, device)?;
+    let (transformer, head, weights) = read_weights(dir, &config, device)?;
     let id = ModelId {
         name: name.to_owned(),
         weights,
         tokenizer: renderer.tokenizer_digest(),
         template: renderer.template_digest(),
     };
-    Ok(LoadedModel { transformer, renderer, id })
+    Ok(LoadedModel { transformer, head, renderer, id })
 }
 
 impl Transformer {
     /// Loads the architecture and weights of a checkpoint folder, without its tokenizer.
     ///
     /// # Errors
-    /// As [`load`].
+    /// As [`load`]; and [`LmError::Weights`] where the checkpoint is a reward model's.
     pub fn from_dir(dir: &Path, device: &Device) -> Result<Self, LmError> {
-        Ok(read_weights(dir, &LmConfig::from_dir(dir)?, device)?.0)
+        let (transformer, head, _) = read_weights(dir, &LmConfig::from_dir(dir)?, device)?;
+        if head.is_none() {
+            return Ok(transformer);
+        }
+        let fault = "expected a head over the vocabulary, got that of a process reward model, which can only score";
+        Err(LmError::Weights { path: dir.to_owned(), faults: vec![fault.to_owned()] })
     }
 }
 
@@ -142,7 +149,11 @@ pub fn weight_files(dir: &Path) -> Result<Vec<PathBuf>, LmError> {
 }
 
 /// A model of the config's shape with the weights of a folder, and their digest.
-fn read_weights(dir: &Path, config: &LmConfig, device: &Device) -> Result<(Transformer, Digest), LmError> {
+fn read_weights(
+    dir: &Path,
+    config: &LmConfig,
+    device: &Device,
+) -> Result<(Transformer, Option<RewardHead>, Digest), LmError> {
     let files = weight_files(dir)?;
     let (mut tensors, mut digests) = (BTreeMap::new(), Vec::new());
     for path in files.iter().filter(|path| path.extension().is_some_and(|extension| extension == "safetensors")) {
@@ -150,12 +161,20 @@ fn read_weights(dir: &Path, config: &LmConfig, device: &Device) -> Result<(Trans
         digests.push((path.file_name().map(|name| name.to_string_lossy().into_owned()), digest));
         tensors.extend(more);
     }
-    let transformer = fill(config, tensors, &files[0], device)?;
+    let mut config = config.clone();
+    let mut head = None;
+    if RewardHead::is_in(&tensors) {
+        let fault = |faults| LmError::Weights { path: files[0].clone(), faults };
+        head = Some(RewardHead::take(&mut tensors, config.hidden, device).map_err(fault)?);
+        // Some checkpoints keep the vocabulary's head, which nothing reads.
+        config.tied = true;
+    }
+    let transformer = fill(&config, tensors, &files[0], device)?;
     let digest = match digests.as_slice() {
         [(_, only)] => *only,
         several => Digest::of_json(&several),
     };
-    Ok((transformer, digest))
+    Ok((transformer, head, digest))
 }
 
 /// Saves a model as a folder that transformers and vLLM load; its weights are cut into shards of at most 5 GB.
@@ -402,7 +421,7 @@ mod tests {
                 let bytes: usize = tensors.values().map(|(values, _)| values.len() * 4).sum();
                 assert!(bytes <= most || tensors.len() == 1, "{}: {bytes} bytes", path.display());
             }
-            let (read, digest) = read_weights(dir.path(), &config, &device).unwrap();
+            let (read, _, digest) = read_weights(dir.path(), &config, &device).unwrap();
             assert!(weights(&read) == weights(&model), "shards of {most} bytes");
             digests.push(digest);
         }

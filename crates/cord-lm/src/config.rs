@@ -228,7 +228,7 @@ mod tests {
         json["model_type"] = json!("gpt2");
         json["hidden_size"] = json!("wide");
         json["num_key_value_heads"] = json!(3);
-        json["rope_scaling"] = json!({"rope_type": "yarn"});
+        json["rope_scaling"] = json!({"rope_type": "dynamic"});
         let faults = LmConfig::from_json(&json).unwrap_err();
         assert_eq!(faults.len(), 5, "{faults:#?}");
         assert_eq!(

@@ -17,7 +17,7 @@ use crate::checkpoint::LoadedModel;
 use crate::decode::{DecodeRequest, decode};
 use crate::queue::{Kind, Turns, take};
 use crate::score::score;
-use crate::{LmError, PrefixCache, Reads, Transformer};
+use crate::{LmError, PrefixCache, Reads, RewardHead, Transformer};
 
 /// How an engine batches. None of it changes a result.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +71,8 @@ pub struct Engine {
     renderer: Arc<Renderer>,
     context: u32,
     vocab: usize,
+    /// Has it a reward head in place of a vocabulary?
+    rewards: bool,
     reads: Arc<Mutex<Reads>>,
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
@@ -82,14 +84,15 @@ impl Engine {
     /// # Errors
     /// [`LmError::Device`] when the system gives no thread.
     pub fn start(model: LoadedModel, settings: EngineSettings) -> Result<Self, LmError> {
-        let LoadedModel { transformer, renderer, id } = model;
+        let LoadedModel { transformer, head, renderer, id } = model;
+        let rewards = head.is_some();
         let renderer = Arc::new(renderer);
         let (sender, receiver) = async_channel::bounded(settings.queue);
         let (context, vocab) = (transformer.config().context as u32, transformer.config().vocab);
         let known = PrefixCache::new(settings.known_bytes);
         let reads = Arc::new(Mutex::new(Reads::default()));
         let (name, told) = (id.name.clone(), reads.clone());
-        let mut worker = Worker { name, transformer, renderer: renderer.clone(), settings, known, reads: told };
+        let mut worker = Worker { name, transformer, head, renderer: renderer.clone(), settings, known, reads: told };
         let thread = std::thread::Builder::new()
             .name(format!("model {}", id.name))
             .spawn(move || inner_pool(worker.transformer.config().hidden).install(|| worker.run(&receiver)))
@@ -97,13 +100,17 @@ impl Engine {
                 device: "cpu".into(),
                 reason: format!("no thread could be started: {e}"),
             })?;
-        Ok(Self { id, renderer, context, vocab, reads, jobs: Some(sender), thread: Some(thread) })
+        Ok(Self { id, renderer, context, vocab, rewards, reads, jobs: Some(sender), thread: Some(thread) })
     }
 
     /// Tokens of prompts and continuations so far, and how many of them had to be read. Zeros on a GPU, where nothing is
     /// kept between batches.
     pub fn reads(&self) -> Reads {
         *self.reads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unsupported<T>(&self, what: &str) -> Result<T, ModelError> {
+        Err(ModelError::Unsupported { model: self.id.name.clone(), what: what.to_owned() })
     }
 
     fn fits(&self, needed: u64) -> Result<(), ModelError> {
@@ -144,7 +151,7 @@ impl LanguageModel for Engine {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { generate: true, loglikelihood: true, context: self.context, deterministic: true }
+        Capabilities { generate: !self.rewards, loglikelihood: true, context: self.context, deterministic: true }
     }
 
     fn cached_tokens(&self) -> Option<u64> {
@@ -154,6 +161,9 @@ impl LanguageModel for Engine {
 
     fn generate(&self, request: GenerateRequest) -> BoxFuture<'_, Result<Generation, ModelError>> {
         Box::pin(async move {
+            if self.rewards {
+                return self.unsupported("generate: it has a reward head in place of a vocabulary");
+            }
             let text = |e| text_fault(&self.id.name, &e);
             let prompt = self.renderer.prompt_ids(&request.prompt).map_err(text)?;
             self.embeds(&prompt)?;
@@ -169,6 +179,15 @@ impl LanguageModel for Engine {
         Box::pin(async move {
             let text = |e| text_fault(&self.id.name, &e);
             let prompt = self.renderer.prompt_ids(&request.prompt).map_err(text)?;
+            if self.rewards {
+                let Some(label) = RewardHead::label(&request.continuation) else {
+                    return self.unsupported("score anything but `right` and `wrong`, the labels of its reward head: as a scorer it takes `prompt = \"qwen-prm.v1\"`");
+                };
+                self.embeds(&prompt)?;
+                self.fits(prompt.len() as u64)?;
+                let (reply, receiver) = oneshot::channel();
+                return self.submit(Job::Score(Score { prompt, continuation: vec![label], reply }), receiver).await;
+            }
             let continuation = self.renderer.continuation_ids(&request.continuation).map_err(text)?;
             if continuation.is_empty() {
                 let (model, continuation) = (self.id.name.clone(), request.continuation);
@@ -200,6 +219,7 @@ pub fn inner_pool(hidden: usize) -> rayon::ThreadPool {
 struct Worker {
     name: String,
     transformer: Transformer,
+    head: Option<RewardHead>,
     renderer: Arc<Renderer>,
     settings: EngineSettings,
     known: PrefixCache,
@@ -271,7 +291,10 @@ impl Worker {
         let batch = self.batch(queue, |job| job.prompt.len() + job.continuation.len());
         let (requests, replies): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|job| ((job.prompt, job.continuation), job.reply)).unzip();
-        let results = score(&self.transformer, &mut self.known, &self.name, &requests);
+        let results = match &self.head {
+            None => score(&self.transformer, &mut self.known, &self.name, &requests),
+            Some(head) => head.score(&self.transformer, &mut self.known, &self.name, &requests),
+        };
         self.tell_reads();
         for (reply, result) in replies.into_iter().zip(results) {
             let _ = reply.send(result);

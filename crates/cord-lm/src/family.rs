@@ -9,7 +9,7 @@
 //! | Phi-3, Phi-4 | q, k, v in one; gate and up in one | two | of a part of each head; `longrope` where set | all layers where set |
 //! | Gemma 3 (text) | tanh-GELU, scaled embedding | four, weights around 0, and of each head | two bases | all layers but every sixth |
 //!
-//! Not covered, and refused by name: `yarn` and `dynamic` scaling, soft-capped logits, quantised weights, mixtures of
+//! Not covered, and refused by name: `dynamic` scaling, soft-capped logits, quantised weights, mixtures of
 //! experts. `longrope` takes the long factors when `max_position_embeddings` is above the original context, for texts of any length, as
 //! vLLM does; transformers takes the short ones as long as a text is short, and changes over in the middle of one. A text's keys
 //! would then depend on what follows them.
@@ -109,7 +109,7 @@ pub(crate) enum RopeScaling {
     Linear { factor: f64 },
     /// Low frequencies are divided, high ones kept, those between blended (Llama 3.1).
     Llama3 { factor: f64, low: f64, high: f64, original: f64 },
-    /// Each frequency is divided by its own factor, and queries and keys are scaled (Ding et al. 2024).
+    /// Each frequency is divided by its own factor, and queries and keys are scaled (LongRoPE, Ding et al. 2024; YaRN, Peng et al. 2023).
     Long { factors: Vec<f64>, attention: f64 },
 }
 
@@ -186,7 +186,7 @@ impl Architecture {
         let architecture = Self {
             family,
             biases,
-            scaling: rope.scaling(json, rotary / 2, context, faults),
+            scaling: rope.scaling(json, theta, rotary / 2, context, faults),
             rotary: (rotary != head_dim).then_some(rotary),
             local_theta: family.is_gemma().then(|| rope.local_theta.unwrap_or(1e4)),
             window,
@@ -253,7 +253,7 @@ impl<'a> RopeFields<'a> {
         self.fields[key].as_f64()
     }
 
-    fn scaling(&self, json: &Value, half: usize, context: usize, faults: &mut Vec<String>) -> RopeScaling {
+    fn scaling(&self, json: &Value, theta: f64, half: usize, context: usize, faults: &mut Vec<String>) -> RopeScaling {
         let kind = self.fields["rope_type"].as_str().or(self.fields["type"].as_str()).unwrap_or("default");
         let mut need = |key: &str| {
             let value = self.number(key).filter(|x| x.is_finite() && *x > 0.0);
@@ -274,6 +274,11 @@ impl<'a> RopeFields<'a> {
                 high: need("high_freq_factor"),
                 original: need("original_max_position_embeddings"),
             },
+            "yarn" => {
+                let factor = need("factor");
+                let original = self.number("original_max_position_embeddings").unwrap_or(context as f64);
+                self.yarn(theta, half, factor, original)
+            }
             "longrope" | "su" => {
                 let key = "original_max_position_embeddings";
                 let original = self.number(key).or(json[key].as_f64()).unwrap_or(context as f64);
@@ -292,11 +297,37 @@ impl<'a> RopeFields<'a> {
             }
             _ => {
                 faults.push(format!(
-                    "the rotary embedding's `rope_type`: expected one of `default`, `linear`, `llama3`, `longrope`, got `{kind}`"
+                    "the rotary embedding's `rope_type`: expected one of `default`, `linear`, `llama3`, `longrope`, `yarn`, got `{kind}`"
                 ));
                 RopeScaling::None
             }
         }
+    }
+
+    /// Frequencies that turn often within the original context are kept, those that turn less than once divided, and those between
+    /// blended (Peng et al. 2023, section 3.2, with transformers' way to read a config).
+    fn yarn(&self, theta: f64, half: usize, factor: f64, original: f64) -> RopeScaling {
+        let scale = |times: f64| if factor <= 1.0 { 1.0 } else { 0.1 * times * factor.ln() + 1.0 };
+        let derived = match (self.number("mscale"), self.number("mscale_all_dim")) {
+            (Some(mscale), Some(all)) if mscale != 0.0 && all != 0.0 => scale(mscale) / scale(all),
+            _ => scale(1.0),
+        };
+        // The dimension whose frequency turns so often within the original context.
+        let dimension = |turns: f64| {
+            2.0 * half as f64 * (original / (turns * 2.0 * std::f64::consts::PI)).ln() / (2.0 * theta.ln())
+        };
+        let given = |key: &str, default: f64| self.number(key).filter(|turns| *turns != 0.0).unwrap_or(default);
+        let (mut first, mut last) = (dimension(given("beta_fast", 32.0)), dimension(given("beta_slow", 1.0)));
+        if self.fields["truncate"].as_bool() != Some(false) {
+            (first, last) = (first.floor(), last.ceil());
+        }
+        let (first, mut last) = (first.max(0.0), last.min(2.0 * half as f64 - 1.0));
+        if first == last {
+            last += 0.001;
+        }
+        let divided = |index: usize| ((index as f64 - first) / (last - first)).clamp(0.0, 1.0);
+        let factors = (0..half).map(|index| 1.0 / (divided(index) / factor + 1.0 - divided(index))).collect();
+        RopeScaling::Long { factors, attention: self.number("attention_factor").unwrap_or(derived) }
     }
 }
 

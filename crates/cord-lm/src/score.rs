@@ -47,7 +47,7 @@ pub fn score(
     requests.iter().map(&mut result).collect()
 }
 
-fn finite(name: &str, tokens: &[u32], values: &[f32]) -> Result<Vec<TokenLogprob>, ModelError> {
+pub(crate) fn finite(name: &str, tokens: &[u32], values: &[f32]) -> Result<Vec<TokenLogprob>, ModelError> {
     let token = |(index, (token, value)): (usize, (&u32, &f32))| {
         if value.is_finite() {
             // Rounding can leave a hair above 0 for a token that is all but certain.

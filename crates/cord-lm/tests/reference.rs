@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Int, Tensor, TensorData};
-use cord_core::{Finish, GenerateRequest, LanguageModel, Message, Opening, Prompt, Sampling, ScoreRequest, Seed};
+use cord_core::{
+    Finish, GenerateRequest, LanguageModel, Message, Opening, Prompt, REWARD_LABELS, Sampling, ScoreRequest, Seed,
+};
 use cord_lm::{
     Architecture, DecodeRequest, DeviceSpec, Dtype, Engine, EngineSettings, LmConfig, LoadedModel, PrefixCache,
     Transformer, decode, load, open_device, read_tensors, save, score,
@@ -96,6 +98,81 @@ fn cached_is_uncached_and_batched_is_single_in_every_family() {
             }
         }
         assert!(known.reads().read < known.reads().asked, "{place}: something was known");
+    }
+}
+
+/// The head's labels at every place against PyTorch, and through the engine.
+#[test]
+fn a_reward_head_equals_its_reference() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-qwen2-prm");
+    let dir = tempfile::tempdir().unwrap();
+    renderer().save(dir.path()).unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(fixture.join(file), dir.path().join(file)).unwrap();
+    }
+    let device = open_device(DeviceSpec::Cpu).unwrap();
+    let loaded = load(dir.path(), "prm", &device).unwrap();
+    let head = loaded.head.clone().expect("the checkpoint has a reward head");
+    let reference = read_tensors(&fixture.join("rewards.safetensors")).unwrap();
+    let ((ids, shape), (expected, _)) = (&reference["input_ids"], &reference["logprobs"]);
+    let ids: Vec<u32> = ids.iter().map(|id| *id as u32).collect();
+    let mut known = PrefixCache::new(usize::MAX);
+    let mut seen = [0, 0];
+    for (row, expected) in ids.chunks(shape[1]).zip(expected.chunks(2 * shape[1])) {
+        let requests: Vec<(Vec<u32>, Vec<u32>)> =
+            (1..=row.len()).flat_map(|count| [0, 1].map(|label| (row[..count].to_vec(), vec![label]))).collect();
+        let given = head.score(&loaded.transformer, &mut known, "prm", &requests);
+        for ((given, expected), (_, label)) in given.into_iter().zip(expected).zip(&requests) {
+            let given = given.unwrap().remove(0);
+            assert_eq!(given.token, label[0]);
+            assert!((given.logprob - f64::from(*expected)).abs() < 1e-4, "{given:?} {expected}");
+        }
+        seen[0] += expected.chunks(2).filter(|labels| labels[0] > labels[1]).count();
+        seen[1] += expected.chunks(2).filter(|labels| labels[0] < labels[1]).count();
+    }
+    assert!(seen.iter().all(|count| *count > 5), "the reference says both: {seen:?}");
+
+    let prefix = "### Step 1. 4 plus 3 gives 7.\n".to_owned();
+    let prompt = Prompt { messages: vec![Message::user("Move 1: forward 3.")], opening: Opening::Plain, prefix };
+    let request = |continuation: &str| ScoreRequest { prompt: prompt.clone(), continuation: continuation.to_owned() };
+    let asked = loaded.renderer.prompt_ids(&prompt).unwrap();
+    let expected = head.score(&loaded.transformer, &mut known, "prm", &[(asked, vec![1])]).remove(0).unwrap();
+    let engine = Engine::start(loaded, EngineSettings::default()).unwrap();
+    let can = engine.capabilities();
+    assert!(!can.generate && can.loglikelihood);
+    assert_eq!(block_on(engine.loglikelihood(request(REWARD_LABELS[1]))).unwrap(), expected);
+    let wrong = block_on(engine.loglikelihood(request(REWARD_LABELS[0]))).unwrap();
+    assert!((wrong[0].logprob.exp() + expected[0].logprob.exp() - 1.0).abs() < 1e-5);
+    let refused = block_on(engine.loglikelihood(request("Yes"))).unwrap_err().to_string();
+    let expected = "`prm` can't score anything but `right` and `wrong`, the labels of its reward head: as a scorer it takes \
+                    `prompt = \"qwen-prm.v1\"`";
+    assert_eq!(refused, expected);
+    let write =
+        GenerateRequest { prompt, stop: vec![], max_tokens: 3, sampling: Sampling::default(), seed: Seed::root(1) };
+    let refused = block_on(engine.generate(write)).unwrap_err().to_string();
+    assert_eq!(refused, "`prm` can't generate: it has a reward head in place of a vocabulary");
+    let refused = Transformer::from_dir(dir.path(), &device).err().unwrap().to_string();
+    assert!(refused.contains("expected a head over the vocabulary, got that of a process reward model"), "{refused}");
+}
+
+/// A damaged head is told, tensor by tensor.
+#[test]
+fn a_reward_head_that_does_not_fit_is_refused() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-qwen2-prm");
+    let dir = tempfile::tempdir().unwrap();
+    renderer().save(dir.path()).unwrap();
+    std::fs::copy(fixture.join("config.json"), dir.path().join("config.json")).unwrap();
+    let mut tensors = read_tensors(&fixture.join("model.safetensors")).unwrap();
+    tensors.remove("score.2.bias");
+    tensors.insert("score.0.bias".into(), (vec![0.0; 3], vec![3]));
+    cord_lm::write_tensors(&dir.path().join("model.safetensors"), &tensors, Dtype::F32).unwrap();
+    let device = open_device(DeviceSpec::Cpu).unwrap();
+    let error = load(dir.path(), "prm", &device).err().unwrap().to_string();
+    for fault in [
+        "expected a tensor `score.0.bias` of the shape [16], got one of [3]",
+        "expected a tensor `score.2.bias` of the shape [2], got none",
+    ] {
+        assert!(error.contains(fault), "{error}");
     }
 }
 

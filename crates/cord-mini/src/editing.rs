@@ -1,7 +1,7 @@
-//! What an editor learns beside solving: to merge others' attempts, to judge a step by the gold answer, and to say without it
-//! whether a step is right.
+//! What is learnt beside solving: to merge others' attempts, to judge a step by the gold answer, and to say without it whether a step is
+//! right.
 //!
-//! An editor knows the rules as its corpus says, and no better when it reads than when it writes. The words in which it is
+//! Who edits knows the rules as its corpus says, and no better when reading than when writing. The words in which it is
 //! asked are not this world's: a row holds what is asked, whoever trains puts it into words.
 
 use cord_core::{Seed, SeedStream};
@@ -17,12 +17,15 @@ use crate::{Chain, CorpusSpec, PerKind, wording};
 pub struct Editing {
     /// By whom what is read was written: their reliability.
     pub writers: Vec<PerKind>,
-    /// Rows that merge attempts.
-    pub merge: Merging,
-    /// Rows that judge a step by the gold answer.
-    pub judge: Asking,
-    /// Rows that say, without the gold answer, whether a step is right.
-    pub reward: Asking,
+    /// Rows that merge attempts; none by default.
+    #[serde(default)]
+    pub merge: Option<Merging>,
+    /// Rows that judge a step by the gold answer; none by default.
+    #[serde(default)]
+    pub judge: Option<Asking>,
+    /// Rows that say, without the gold answer, whether a step is right; none by default.
+    #[serde(default)]
+    pub reward: Option<Asking>,
 }
 
 /// Rows that merge attempts: half of them by one writer, the others by each writer in turn.
@@ -91,19 +94,22 @@ pub struct Step {
 
 impl Editing {
     pub(crate) fn check(&self, faults: &mut Faults) {
-        let Self { writers, merge, judge, reward } = self;
-        let shares = [("merge", merge.share), ("judge", judge.share), ("reward", reward.share)];
-        for (name, share) in shares {
+        let Self { writers, merge, .. } = self;
+        let shares = self.shares();
+        for (name, share) in ["merge", "judge", "reward"].into_iter().zip(shares) {
             faults.share(&format!("editing.{name}.share"), share);
         }
-        let sum: f64 = shares.iter().map(|(_, share)| share).sum();
+        let sum: f64 = shares.iter().sum();
         faults.check(sum.is_nan() || sum <= 1.0, || {
             format!("`editing`: expected shares of at most 1 together, got `{sum}`")
         });
-        let [fewest, most] = merge.attempts;
-        faults.check(1 <= fewest && fewest <= most, || {
-            format!("`editing.merge.attempts`: expected a fewest of at least 1 and a most, got `[{fewest}, {most}]`")
-        });
+        if let Some(Merging { attempts: [fewest, most], .. }) = merge {
+            faults.check(1 <= *fewest && fewest <= most, || {
+                format!(
+                    "`editing.merge.attempts`: expected a fewest of at least 1 and a most, got `[{fewest}, {most}]`"
+                )
+            });
+        }
         faults.check(!writers.is_empty(), || "`editing.writers`: expected at least one, got none".to_owned());
         for (place, writer) in writers.iter().enumerate() {
             faults.reliability(&format!("editing.writers[{place}]"), writer);
@@ -112,22 +118,32 @@ impl Editing {
 
     /// The task of a row, and what is to be learnt; `None` where the row solves.
     pub(crate) fn row(&self, spec: &CorpusSpec, chain: &Chain, seed: &Seed) -> Option<(Task, String)> {
-        let Self { merge, judge, reward, .. } = self;
         let seed = seed.named("editing");
-        let drawn = seed.named("task").stream().uniform();
-        if drawn < merge.share {
-            return Some(self.merged(spec, chain, &seed));
+        let mut drawn = seed.named("task").stream().uniform();
+        let mut is_drawn = |share: f64| {
+            let is_drawn = drawn >= 0.0 && drawn < share;
+            drawn -= share;
+            is_drawn
+        };
+        if let Some(merge) = self.merge.as_ref().filter(|merge| is_drawn(merge.share)) {
+            return Some(self.merged(merge, spec, chain, &seed));
         }
-        if drawn < merge.share + judge.share {
-            return Some(self.judged(spec, chain, &seed));
+        if let Some(judge) = self.judge.as_ref().filter(|judge| is_drawn(judge.share)) {
+            return Some(self.judged(judge, spec, chain, &seed));
         }
-        (drawn < merge.share + judge.share + reward.share).then(|| self.rewarded(spec, chain, &seed))
+        let reward = self.reward.as_ref().filter(|reward| is_drawn(reward.share))?;
+        Some(self.rewarded(reward, spec, chain, &seed))
+    }
+
+    fn shares(&self) -> [f64; 3] {
+        let asking = |asking: &Option<Asking>| asking.as_ref().map_or(0.0, |asking| asking.share);
+        [self.merge.as_ref().map_or(0.0, |merge| merge.share), asking(&self.judge), asking(&self.reward)]
     }
 
     /// Where two or more attempts stand where the merged one stands and all of them go on to the same mark, it goes there too;
     /// elsewhere it makes the move itself.
-    fn merged(&self, spec: &CorpusSpec, chain: &Chain, seed: &Seed) -> (Task, String) {
-        let Merging { prompt, attempts: [fewest, most], .. } = &self.merge;
+    fn merged(&self, merge: &Merging, spec: &CorpusSpec, chain: &Chain, seed: &Seed) -> (Task, String) {
+        let Merging { prompt, attempts: [fewest, most], .. } = merge;
         let mut stream = seed.named("attempts").stream();
         let count = fewest + stream.below(u64::from(most - fewest) + 1) as u32;
         let alone = stream.uniform() < 0.5;
@@ -164,22 +180,24 @@ impl Editing {
         (Task::Merge { prompt: prompt.clone(), attempts }, completion)
     }
 
-    /// The verdict follows from the marks alone: right where all of them are the gold ones.
-    fn judged(&self, spec: &CorpusSpec, chain: &Chain, seed: &Seed) -> (Task, String) {
+    /// The verdict follows from the marks alone, which are compared aloud: right where all of them are the gold ones.
+    fn judged(&self, judge: &Asking, spec: &CorpusSpec, chain: &Chain, seed: &Seed) -> (Task, String) {
         let (begun, prefix, text) = self.shown(spec, chain, seed);
         let gold = chain.ledger();
         let right = if text.is_empty() { begun == gold } else { gold.starts_with(&begun) };
         let answer = wording::ledger(&gold);
-        let said = format!(
-            "The marks are {}. The answer begins {}.\n",
-            wording::ledger(&begun),
-            wording::ledger(&gold[..begun.len()])
-        );
-        (Task::Judge { prompt: self.judge.prompt.clone(), answer, step: Step { prefix, text, right } }, said)
+        let compared =
+            |(mark, gold): (&u8, &u8)| format!("{mark} and {gold}, {}", if mark == gold { "same" } else { "other" });
+        let mut said: Vec<String> = begun.iter().zip(&gold).map(compared).collect();
+        if text.is_empty() && gold.starts_with(&begun) {
+            said.push(if right { "complete" } else { "unfinished" }.to_owned());
+        }
+        let said = format!("{}.\n", said.join("; "));
+        (Task::Judge { prompt: judge.prompt.clone(), answer, step: Step { prefix, text, right } }, said)
     }
 
     /// The verdict is the editor's own: it makes the move by its own rules, and compares.
-    fn rewarded(&self, spec: &CorpusSpec, chain: &Chain, seed: &Seed) -> (Task, String) {
+    fn rewarded(&self, reward: &Asking, spec: &CorpusSpec, chain: &Chain, seed: &Seed) -> (Task, String) {
         let (begun, prefix, text) = self.shown(spec, chain, seed);
         let right = if text.is_empty() {
             begun.len() == chain.moves.len()
@@ -188,7 +206,7 @@ impl Editing {
             let before = if place == 0 { chain.start } else { begun[place - 1] };
             made(&mut seed.named("rules").stream(), &spec.reliability, chain.moves[place], before) == begun[place]
         };
-        (Task::Reward { prompt: self.reward.prompt.clone(), step: Step { prefix, text, right } }, String::new())
+        (Task::Reward { prompt: reward.prompt.clone(), step: Step { prefix, text, right } }, String::new())
     }
 
     /// The marks so far, the steps before, and the step in question: one time in twelve an end of the reasoning. Half of what

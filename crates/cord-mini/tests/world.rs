@@ -276,7 +276,7 @@ fn foreign_beginnings_are_given_and_not_learnt() {
 fn editing(writers: Vec<PerKind>, [merge, judge, reward]: [f64; 3]) -> Editing {
     let asking = |share| Asking { share, prompt: "p.v1".into() };
     let merge = Merging { share: merge, prompt: "p.v1".into(), attempts: [2, 4] };
-    Editing { writers, merge, judge: asking(judge), reward: asking(reward) }
+    Editing { writers, merge: Some(merge), judge: Some(asking(judge)), reward: Some(asking(reward)) }
 }
 
 fn edited(reliability: PerKind, editing: Editing) -> Vec<CorpusRow> {
@@ -354,8 +354,12 @@ fn a_judge_compares_with_the_answer_and_a_reward_with_the_editor_s_own_rules() {
         ends += u32::from(step.text.is_empty());
         let (prompt, completion) = row.example("judge".into(), "Verdict");
         assert_eq!((prompt.opening, prompt.messages[0].content.as_str()), (Opening::Plain, "judge"));
-        assert!(completion.starts_with(&format!("The marks are {marks}. The answer begins ")), "{completion}");
-        assert!(completion.ends_with(".\nVerdict"), "{completion}");
+        let said = completion.strip_suffix(".\nVerdict").unwrap();
+        assert_eq!(!said.contains("other") && !said.ends_with("unfinished"), right, "{completion}");
+        let compared: Vec<(&str, &str)> =
+            marks.split(", ").zip(answer.split(", ")).filter(|(mark, _)| !mark.is_empty()).collect();
+        assert_eq!(said.matches(" and ").count(), compared.len());
+        assert_eq!(said.matches("same").count(), compared.iter().filter(|(mark, gold)| mark == gold).count());
     }
     assert!(verdicts[0] > 500 && verdicts[1] > 500 && ends > 100, "{verdicts:?}, {ends} ends");
     for row in all([0.0, 0.0, 1.0]) {
@@ -435,7 +439,7 @@ fn faults_are_reported_together() {
         dialects: Dialects { plain: 0.0, terse: 0.0, wordy: 0.0 },
         foreign: Some(Foreign { share: f64::NAN, reliability: PerKind::all(1.0) }),
         editing: Some(Editing {
-            merge: Merging { attempts: [3, 2], ..editing(vec![], [0.6, 0.5, 0.0]).merge },
+            merge: Some(Merging { share: 0.6, prompt: "p.v1".into(), attempts: [3, 2] }),
             ..editing(vec![], [0.6, 0.5, 0.0])
         }),
         ..spec(PerKind { gap: 2.0, ..PerKind::all(0.5) })

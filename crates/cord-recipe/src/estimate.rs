@@ -17,7 +17,7 @@ use crate::generate::{Budget, Segmenter};
 use crate::price::Price;
 use crate::rate::{Expected, Rate};
 use crate::run::RunSettings;
-use crate::scorer::Scorer;
+use crate::scorer::{RewardPrompt, Scorer};
 use crate::search::Search;
 use crate::stage::{EvaluatedModel, GenerateStage, NamedModel, ScorerModel, StageSettings, StageSpec, TrainStage};
 use crate::train::TrainLength;
@@ -411,8 +411,11 @@ fn judged(scorer: &ScorerModel, count: Span, lengths: Lengths) -> Vec<(String, W
             vec![scores(model, both, lengths.gold)]
         }
         Scorer::Ensemble { models, .. } => models.iter().map(|model| scores(model, count, lengths.gold)).collect(),
-        // Two words are weighed against each other.
-        Scorer::ProcessReward { model, .. } => vec![scores(model, count.map(|count| 2.0 * count), 1.0)],
+        Scorer::ProcessReward { model, prompt } => {
+            // Two words are weighed against each other; of a head's two labels one is asked for.
+            let asked = if *prompt == RewardPrompt::QwenPrmV1 { 1.0 } else { 2.0 };
+            vec![scores(model, count.map(|count| asked * count), 1.0)]
+        }
         Scorer::Judgment { model, max_tokens, .. } => {
             let most = f64::from(*max_tokens);
             let verdict = written(&lengths, lengths.reasoning, Span { expected: most / 2.0, most });

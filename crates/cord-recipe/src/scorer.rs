@@ -149,6 +149,8 @@ words! {
         YesNoV1 = "yes-no.v1",
         /// `+` or `-`, for a model that was trained to write them.
         PlusMinusV1 = "plus-minus.v1",
+        /// The labels of a head behind the mark of a step, for Qwen2.5-Math-PRM.
+        QwenPrmV1 = "qwen-prm.v1",
     }
 }
 

@@ -41,6 +41,11 @@ impl Hashed {
         logits.into_iter().map(|x| x - total).collect()
     }
 
+    /// What its reward head says of the last token: the probability of the label *right*.
+    pub fn right(&self, context: &[u32]) -> f64 {
+        (self.logprobs(context)[usize::from(b'+')] / 8.0).exp()
+    }
+
     fn logits(&self, context: &[u32]) -> Vec<f64> {
         let last = &context[context.len().saturating_sub(ORDER)..];
         let state = last.iter().fold(self.weights, |state, id| mix(state ^ u64::from(*id)));

@@ -55,6 +55,8 @@ pub enum Quirk {
     Echoes,
     /// `/v1/models` does not say who owns the models.
     Anonymous,
+    /// vLLM serves a process reward model: labels by `/pooling`, and no completions.
+    Rewards,
 }
 
 /// What a server is.

@@ -13,6 +13,7 @@ use crate::json::RawLogprob;
 use crate::{ClientError, ServedIdentity};
 
 const PATH: &str = "/v1/completions";
+const POOLING: &str = "/pooling";
 /// vLLM takes at most 20 ids in `logprob_token_ids`, as many as `--max-logprobs` allows by default.
 const MOST_IDS: usize = 20;
 
@@ -299,6 +300,50 @@ pub(super) async fn score_prompt(
         entry.map_or(&RawLogprob::Missing, |entry| &entry.logprob).checked(endpoint, index)
     };
     continuation.iter().enumerate().map(value).collect()
+}
+
+/// What a reward head says of the prompt's last token. The server gives an entry for each token, or for each mark of a step; either
+/// way the last one is the prompt's end.
+pub(super) async fn score_pooled(
+    caller: &Caller,
+    model: &str,
+    prompt: &[u32],
+    labels: &[u32],
+) -> Result<Vec<f64>, ClientError> {
+    #[derive(Serialize)]
+    struct Request<'a> {
+        model: &'a str,
+        input: &'a [u32],
+        encoding_format: &'static str,
+    }
+    #[derive(Deserialize)]
+    struct Pooling {
+        model: String,
+        data: Vec<Pooled>,
+        usage: Usage,
+    }
+    #[derive(Deserialize)]
+    struct Pooled {
+        data: Vec<Vec<f64>>,
+    }
+    let request = Request { model, input: prompt, encoding_format: "float" };
+    let reply: Reply<Pooling> = caller.ask(POOLING, &request).await?;
+    let endpoint = reply.endpoint();
+    same_model(endpoint, model, Some(&reply.value.model))?;
+    same_count(endpoint, "prompt tokens read", prompt.len() as u64, reply.value.usage.prompt_tokens)?;
+    reply.spent(reply.value.usage.physical());
+    let told = reply.value.data.first().and_then(|pooled| pooled.data.last());
+    let is_probability = |value: &f64| (0.0..=1.0).contains(value);
+    let probabilities = match told.map(Vec::as_slice) {
+        Some(both @ [wrong, right]) if both.iter().all(is_probability) && (wrong + right - 1.0).abs() < 1e-2 => both,
+        given => {
+            let expected = "the probabilities of two labels at the prompt's last token, which sum to 1";
+            return Err(ClientError::reply(endpoint, expected, format!("{given:?}")));
+        }
+    };
+    // What is too small for the server's 32 bits is told as 0.
+    let logprob = |label: &u32| probabilities[*label as usize].max(f64::from(f32::MIN_POSITIVE)).ln();
+    Ok(labels.iter().map(logprob).collect())
 }
 
 /// One request for each place: the first alone, so that its prefix is in the cache for the others.

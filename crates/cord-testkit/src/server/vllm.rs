@@ -12,6 +12,8 @@ pub(super) fn answer(served: &Served, path: &str, body: &Value) -> Result<Answer
         "/version" => Ok((200, json!({ "version": served.version }))),
         "/v1/models" => Ok((200, models(served, "vllm"))),
         "/tokenize" => tokenize(served, body),
+        "/pooling" if served.has(Quirk::Rewards) => pooling(served, body),
+        "/v1/completions" if served.has(Quirk::Rewards) => not_found(),
         "/v1/completions" => completions(served, body),
         "/v1/chat/completions" => super::openai::chat(served, body),
         _ => not_found(),
@@ -25,6 +27,19 @@ pub(super) fn models(served: &Served, owner: &str) -> Value {
         "max_model_len": served.context,
     });
     json!({ "object": "list", "data": [card] })
+}
+
+/// The labels behind each token, as a served reward model without a step's mark of its own gives them.
+fn pooling(served: &Served, body: &Value) -> Result<Answer, Answer> {
+    let input = ids(need(body, "input")?)?;
+    let labels = |end: usize| {
+        let right = served.model().right(&input[..end]);
+        json!([1.0 - right, right])
+    };
+    let data: Vec<Value> = (1..=input.len()).map(labels).collect();
+    let usage = json!({ "prompt_tokens": input.len(), "total_tokens": input.len(), "completion_tokens": 0 });
+    let data = json!([{ "index": 0, "object": "pooling", "data": data }]);
+    Ok((200, json!({ "id": "pool-1", "object": "list", "model": served.name, "data": data, "usage": usage })))
 }
 
 pub(super) fn tokenize(served: &Served, body: &Value) -> Result<Answer, Answer> {
