@@ -49,7 +49,7 @@ fn a_reward_model_whose_labels_are_no_probabilities_is_refused() {
     let check = |fault: Fault, told: &[&str]| {
         let server = TestServer::start(Served::new(Kind::Vllm).with(Quirk::Rewards));
         server.script(move |seen| (seen.path == "/pooling").then(|| fault.clone()));
-        let error = open(&server).err().expect("the server is refused").to_string();
+        let error = open(&server).expect_err("the server is refused").to_string();
         for words in told {
             assert!(error.contains(words), "expected {words:?} in: {error}");
         }
@@ -68,7 +68,7 @@ fn a_reward_model_whose_labels_are_no_probabilities_is_refused() {
         let is_first = seen.path == "/pooling" && first.swap(false, std::sync::atomic::Ordering::SeqCst);
         is_first.then(|| labels(json!([[0.001, 0.999]])))
     });
-    let error = open(&server).err().expect("the server is refused").to_string();
+    let error = open(&server).expect_err("the server is refused").to_string();
     assert!(error.contains("the label's value") && error.contains("again"), "{error}");
 }
 

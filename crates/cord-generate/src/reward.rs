@@ -57,7 +57,7 @@ impl RewardPrompt {
                 };
                 let user = user.replace("{question}", question);
                 let steps = steps(prefix).into_iter().chain([step.trim()]);
-                let said = steps.map(|step| format!("{step}{mark}")).collect();
+                let said = steps.flat_map(|step| [step, mark]).collect();
                 plain(vec![Message::system(system), Message::user(user)], said)
             }
         }

@@ -276,6 +276,7 @@ const MORE: &[(&str, &str, &str, &str)] = &[
     ("generate.search.per-teacher", "", "", "How many each teacher writes, in place of `trajectories`."),
     ("generate.adaptive.ask", "a whole number from 1 to the number of teachers", "2", ""),
     ("generate.adaptive.floor", "a number from 0 to the teachers' even share", "0.1, at most the even share", ""),
+    ("generate.adaptive.settle", "", "a step asks once", ""),
     ("train.data", "", "the arm's own trajectories", ""),
     ("train.data.dataset", "", "", "A data set's name: `datasets/<name>.toml` says what it is."),
     ("train.data.path", "", "", "A JSON Lines file of rows instead."),
