@@ -4,10 +4,12 @@
 //! the servers and runs them.
 #![expect(clippy::print_stderr, reason = "a measurement says what it found")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cord_client::{Network, ServedModel, ServerSettings};
-use cord_core::{GenerateRequest, LanguageModel, Message, Opening, Prompt, Sampling, ScoreRequest, Seed, SeedStream};
+use cord_core::{
+    GenerateRequest, LanguageModel, Message, Opening, Prompt, REWARD_LABELS, Sampling, ScoreRequest, Seed, SeedStream,
+};
 use cord_lm::{Engine, EngineSettings, load, open_device};
 use cord_text::Renderer;
 use futures::executor::block_on;
@@ -15,30 +17,33 @@ use futures::future::join_all;
 
 /// The f32 weights of SmolLM2-135M-Instruct.
 const SERVER: &str = "http://127.0.0.1:8142";
+const SMOLLM2: &str = "smollm2-135m";
+/// The server that `scripts/real-servers start-prm` starts.
+const REWARDS: &str = "CORD_REWARD_SERVER";
 /// Another server of them, vLLM's for example, that is asked too if it is named.
 const OTHER: &str = "CORD_OTHER_SERVER";
 /// How many pairs are compared, where 200 take too long: one core reads some sixty tokens a second.
 const PAIRS: &str = "CORD_PAIRS";
 
-fn folder() -> PathBuf {
+fn folder(model: &str) -> PathBuf {
     let root = std::env::var_os("CORD_SERVERS").map_or_else(
         || PathBuf::from(std::env::var_os("HOME").expect("a home")).join(".cache/cord-servers"),
         PathBuf::from,
     );
-    root.join("models/smollm2-135m")
+    root.join("models").join(model)
 }
 
-fn engine() -> Engine {
+fn engine(folder: &Path) -> Engine {
     let device = open_device("cpu".parse().unwrap()).unwrap();
-    let model = load(&folder(), "smollm2", &device).expect("run `scripts/real-servers install` first");
+    let model = load(folder, "here", &device).expect("run `scripts/real-servers install` first");
     Engine::start(model, EngineSettings::default()).unwrap()
 }
 
-fn served(address: &str) -> ServedModel {
+fn served(address: &str, folder: &Path) -> ServedModel {
     let network = Network::start(2).unwrap();
     let mut settings = ServerSettings::at([address]);
     settings.retries = 1;
-    let renderer = Renderer::from_dir(&folder()).unwrap();
+    let renderer = Renderer::from_dir(folder).unwrap();
     block_on(ServedModel::open(&network, settings, renderer)).expect("run `scripts/real-servers start` first")
 }
 
@@ -90,12 +95,41 @@ fn pair(stream: &mut SeedStream) -> ScoreRequest {
 }
 
 #[test]
+#[ignore = "needs a server: scripts/real-servers start-prm"]
+fn reward_heads_agree() {
+    let address = std::env::var(REWARDS).unwrap_or_else(|_| panic!("expected the server's address as {REWARDS}"));
+    let folder = folder("tiny-prm");
+    let (here, there) = (engine(&folder), served(&address, &folder));
+    let mut stream = Seed::root(3).named("steps").stream();
+    let pairs: Vec<ScoreRequest> = (0..200)
+        .map(|index| {
+            let pair = pair(&mut stream);
+            let prefix = format!("{}<extra_0>", pair.prompt.prefix);
+            let prompt = Prompt { opening: Opening::Plain, prefix, ..pair.prompt };
+            ScoreRequest { prompt, continuation: REWARD_LABELS[index % 2].to_owned() }
+        })
+        .collect();
+    let ask = |model: &dyn LanguageModel| -> Vec<f64> {
+        let replies = block_on(join_all(pairs.iter().map(|pair| model.loglikelihood(pair.clone()))));
+        replies.into_iter().map(|reply| reply.unwrap()[0].logprob.exp()).collect()
+    };
+    let (expected, given) = (ask(&here), ask(&there));
+    let worst = expected.iter().zip(&given).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    let (low, high) = expected.iter().fold((1.0f64, 0.0f64), |(low, high), p| (low.min(*p), high.max(*p)));
+    eprintln!(
+        "rewards: {} labels, probabilities from {low:.3} to {high:.3}, worst difference {worst:.2e}",
+        pairs.len()
+    );
+    assert!(worst < 1e-4 && high - low > 0.5);
+}
+
+#[test]
 #[ignore = "needs servers: scripts/real-servers test"]
 fn log_likelihoods_agree() {
-    let here = engine();
-    let mut others = vec![("llama.cpp", served(SERVER))];
+    let here = engine(&folder(SMOLLM2));
+    let mut others = vec![("llama.cpp", served(SERVER, &folder(SMOLLM2)))];
     if let Ok(address) = std::env::var(OTHER) {
-        others.push(("the other server", served(&address)));
+        others.push(("the other server", served(&address, &folder(SMOLLM2))));
     }
     let mut stream = Seed::root(3).named("pairs").stream();
     let count = std::env::var(PAIRS).map_or(200, |count| count.parse().expect("a number of pairs"));
@@ -126,7 +160,7 @@ fn log_likelihoods_agree() {
 #[test]
 #[ignore = "needs servers: scripts/real-servers test"]
 fn greedy_texts_agree() {
-    let (here, there) = (engine(), served(SERVER));
+    let (here, there) = (engine(&folder(SMOLLM2)), served(SERVER, &folder(SMOLLM2)));
     let questions =
         ["What is 17 + 25?", "Name three colours.", "Write a short poem about the sea.", "What is a prime number?"];
     let request = |question: &str| GenerateRequest {
@@ -149,8 +183,8 @@ fn greedy_texts_agree() {
 #[test]
 #[ignore = "needs servers: scripts/real-servers test"]
 fn scoring_a_growing_trajectory_reads_what_is_new() {
-    let here = engine();
-    let there = served(SERVER);
+    let here = engine(&folder(SMOLLM2));
+    let there = served(SERVER, &folder(SMOLLM2));
     let renderer = Renderer::from_dir(&folder()).unwrap();
     let question = "A farmer has 48 hens and sells half of them each week. How many are left after four weeks?";
     let mut reasoning = String::new();
