@@ -18,7 +18,7 @@ pub struct DpoSettings {
     pub pairs: PairSettings,
     /// How much the student may leave the model that it begins as: the higher, the less.
     pub beta: f64,
-    /// The weight of the chosen steps' own likelihood in the loss (Pang et al. 2024); 0 is plain DPO.
+    /// The weight of the chosen steps' own likelihood in the loss, as Pang and others (2024) add it; 0 is plain DPO.
     pub sft_weight: f64,
     /// The user's message, with `{question}` in place of the problem.
     pub prompt: String,
@@ -26,7 +26,7 @@ pub struct DpoSettings {
     pub length: TrainLength,
     /// How each step is taken; a step's `batch` is of pairs.
     pub optimiser: Optimiser,
-    /// The most tokens of either sequence of a pair; [`Method::too_long`] says what happens to pairs with a longer one.
+    /// The most tokens of either sequence of a pair; `too-long` says what happens to pairs with a longer one.
     pub max_length: u32,
     /// How the problems of pairs are compared with those of the arm's benchmarks, as in `[train]`.
     #[serde(skip_serializing_if = "is_default_rule")]
