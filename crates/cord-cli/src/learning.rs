@@ -1,6 +1,7 @@
 //! What stages that train share: the trainer's settings, the loop with its curve and progress, the student's files.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -200,7 +201,7 @@ impl<'a> Learning<'a> {
                 let mut shown = format!("loss {:.3}", loss.add(step.loss));
                 if let Some(rewards) = step.rewards {
                     let (margin, accuracy) = (margin.add(rewards.margin()), accuracy.add(rewards.accuracy));
-                    shown += &format!(", margin {margin:.3}, {:.0} % preferred", 100.0 * accuracy);
+                    let _ = write!(shown, ", margin {margin:.3}, {:.0} % preferred", 100.0 * accuracy);
                 }
                 let rate = tokens as f64 / begun.elapsed().as_secs_f64().max(1e-3);
                 progress.of(step.steps as u64);

@@ -107,9 +107,10 @@ pub fn train_on_pairs(
 ) -> Result<(Transformer, TrainReport), TrainError> {
     data.preference.check()?;
     let (mut chosen, left) = choose(data.training, settings, &model)?;
-    let mut measured = match validation::wanted(settings, data.validation)? {
-        true => choose(data.validation, settings, &model)?.0,
-        false => Vec::new(),
+    let mut measured = if validation::wanted(settings, data.validation)? {
+        choose(data.validation, settings, &model)?.0
+    } else {
+        Vec::new()
     };
     let pool = &pool(threads)?;
     let sequences = |pairs: &[Judged]| pairs.iter().map(|pair| pair.sequences.clone()).collect::<Vec<_>>();

@@ -56,9 +56,10 @@ pub fn train<'a>(
 ) -> Result<(Transformer, TrainReport), TrainError> {
     let data = data.into();
     let (chosen, left) = choose(data.training, settings, &model)?;
-    let measured = match validation::wanted(settings, data.validation)? {
-        true => choose(data.validation, settings, &model)?.0,
-        false => Vec::new(),
+    let measured = if validation::wanted(settings, data.validation)? {
+        choose(data.validation, settings, &model)?.0
+    } else {
+        Vec::new()
     };
     let [kept, measured] = [&chosen, &measured].map(|all| all.iter().map(AsRef::as_ref).collect::<Vec<&Example>>());
     let identity = Digest::of_json(&(settings, &kept, &measured, beginning(&model)));
