@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use cord_store::{CurvePoint, CurveWriter, EventFile, StageWriter, StoreError, read_curve};
+use cord_store::{CurvePoint, CurveRewards, CurveWriter, EventFile, StageWriter, StoreError, read_curve};
 use cord_train::StepReport;
 
 /// The curve of a training, noted while it goes on.
@@ -36,6 +36,12 @@ impl Curve {
             supervised_tokens: step.supervised as u64,
             seconds: step.seconds,
             tokens_per_second: step.tokens as f64 / step.seconds.max(1e-9),
+            rewards: step.rewards.map(|rewards| CurveRewards {
+                chosen: rewards.chosen,
+                rejected: rewards.rejected,
+                margin: rewards.margin(),
+                accuracy: rewards.accuracy,
+            }),
         };
         // The trainer saves its checkpoint after it has told of the step.
         let is_saved = step.validation_loss.is_some() || (self.every > 0 && step.step.is_multiple_of(self.every));

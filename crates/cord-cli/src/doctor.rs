@@ -201,6 +201,9 @@ fn look_at(recipe: &Recipe, found: &mut Diagnosis<'_>) {
         if let Some(train) = &arm.train {
             want(&train.student, format!("a student of {}", arm.name), false, None);
         }
+        if let Some(name) = arm.dpo.as_ref().and_then(|dpo| dpo.student.as_ref()) {
+            want(name, format!("a student of {}", arm.name), false, None);
+        }
         if let Some(name) = arm.eval.as_ref().and_then(|eval| eval.model.as_ref()) {
             want(name, format!("tested by {}", arm.name), false, None);
         }

@@ -6,8 +6,8 @@ use std::fmt::Write;
 use anyhow::{Context, Result};
 use cord_core::Digest;
 use cord_recipe::{
-    Estimate, EvalStage, EvaluatedModel, Expected, Facts, Plan, Recipe, RunSettings, Span, StageKind, StageSettings,
-    StageSpec, TrainData, TrainStage,
+    DpoStage, Estimate, EvalStage, EvaluatedModel, Expected, Facts, Plan, Recipe, RunSettings, Span, StageKind,
+    StageSettings, StageSpec, TrainData, TrainStage,
 };
 use cord_store::Store;
 
@@ -143,6 +143,23 @@ impl Counts<'_> {
                     ..Facts::default()
                 })
             }
+            StageSettings::Dpo(_) => {
+                let student = self.student(stage).unwrap_or_default();
+                let pairs = stage.input(StageKind::Generate).and_then(|key| self.plan.stage(key));
+                let pairs = pairs.and_then(|stage| match &stage.settings {
+                    StageSettings::Generate(settings) => Some(settings.most_pairs()),
+                    _ => None,
+                });
+                let found = problems(stage)?.zip(trajectories(stage)).zip(pairs);
+                found.map(|((problems, (trajectories, trajectory_tokens)), pairs)| Facts {
+                    problems,
+                    trajectories,
+                    trajectory_tokens,
+                    pairs,
+                    student,
+                    ..Facts::default()
+                })
+            }
             StageSettings::Judge(_) => {
                 let eval = stage.input(StageKind::Eval).and_then(|key| self.plan.stage(key));
                 eval.map_or(Ok(None), |eval| self.facts(eval))?
@@ -180,15 +197,13 @@ impl Counts<'_> {
         samples.zip(tokens).with_context(|| format!("expected samples and tokens of `{}`, got none", eval.benchmark))
     }
 
+    /// The model that a student began as, which stages that take the student up name its work by.
     fn student(&self, stage: &StageSpec) -> Option<String> {
-        match &stage.settings {
-            StageSettings::Eval(EvalStage { model: EvaluatedModel::Trained, .. }) => {
-                let train = stage.input(StageKind::Train).and_then(|key| self.plan.stage(key))?;
-                match &train.settings {
-                    StageSettings::Train(train) => Some(train.student.name.clone()),
-                    _ => None,
-                }
-            }
+        let made = stage.student().and_then(|input| self.plan.stage(input.key))?;
+        match &made.settings {
+            StageSettings::Train(train) => Some(train.student.name.clone()),
+            StageSettings::Dpo(DpoStage { student: EvaluatedModel::Given(model), .. }) => Some(model.name.clone()),
+            StageSettings::Dpo(_) => self.student(made),
             _ => None,
         }
     }

@@ -130,7 +130,8 @@ pub(crate) fn export(args: &ExportArgs) -> Result<String> {
     let found = compared(arm, &generation.problems, &data_folder(&recipe.run))?;
     let contaminated = found.as_ref().map(Decontamination::contaminated).unwrap_or_default();
     let settings = arm.generate.as_ref().context("the arm generates")?;
-    let message = arm.train.as_ref().map_or(&settings.prompt, |train| &train.prompt);
+    let taught = arm.train.as_ref().map(|train| &train.prompt).or(arm.dpo.as_ref().map(|dpo| &dpo.prompt));
+    let message = taught.unwrap_or(&settings.prompt);
     let prompt = PromptTemplate::new(message.clone())?;
     let correct = |problem: &Problem, trajectory: &Trajectory| {
         verify(&problem.answer, &trajectory.response, Start::Thinking, DEFAULT_FUEL).is_correct()
@@ -215,7 +216,7 @@ impl ExportArgs {
                     Wins::Kept => Winners::Kept,
                     Wins::Chosen => Winners::Chosen,
                 };
-                let settings = PairSettings { winners, margin: self.margin };
+                let settings = PairSettings { winners, margin: self.margin, per_problem: None };
                 let rows = preference_pairs(&generation.problems, &ledgers()?, prompt, settings);
                 self.write(kind, &rows, |rows| {
                     vec![
@@ -268,7 +269,8 @@ fn conversation<T>(rows: &[T], of: fn(&T) -> &Vec<cord_core::Message>) -> Datase
 
 /// The problems beside those of the arm's benchmarks; nothing where it has none, or where its recipe does not want it.
 fn compared(arm: &Arm, problems: &[Problem], data: &Path) -> Result<Option<Decontamination>> {
-    let rule = arm.train.as_ref().map_or(Some(Decontaminate::default()), |train| train.decontaminate);
+    let given = arm.train.as_ref().map(|train| train.decontaminate).or(arm.dpo.as_ref().map(|dpo| dpo.decontaminate));
+    let rule = given.unwrap_or(Some(Decontaminate::default()));
     let benchmarks: Vec<DataSource> = arm.eval.iter().flat_map(|eval| eval.benchmarks.iter().cloned()).collect();
     match rule {
         Some(rule) if !benchmarks.is_empty() => decontamination(problems, rule, &benchmarks, data).map(Some),

@@ -243,9 +243,14 @@ fn card(args: &PushArgs, kind: HubKind) -> Result<String> {
         Err(StoreError::Manifest { .. }) => None,
         opened => opened?,
     };
-    let Some(stage) = stage.filter(|stage| stage.manifest().stage == "train") else { return Ok(card.render()) };
-    let settings = &stage.manifest().settings["train"];
-    let source = &settings["student"]["source"];
+    let Some(stage) = stage.filter(|stage| ["train", "dpo"].contains(&stage.manifest().stage.as_str())) else {
+        return Ok(card.render());
+    };
+    let name = stage.manifest().stage.as_str();
+    let settings = &stage.manifest().settings[name];
+    // What learns preferences was given, or is the student of the arm's training.
+    let student = if name == "dpo" { &settings["student"]["given"] } else { &settings["student"] };
+    let source = &student["source"];
     card.base_model = source["hub"]["name"].as_str().map(str::to_owned);
     if let Some(run) = path.parent() {
         of_run(run, &stage, &mut card)?;
@@ -253,17 +258,18 @@ fn card(args: &PushArgs, kind: HubKind) -> Result<String> {
     let mut know = |what: &str, value: Option<String>| {
         card.made.extend(value.map(|value| (what.to_owned(), value)));
     };
-    know("base model", settings["student"]["name"].as_str().map(|name| format!("`{name}`{}", place(source))));
-    know("data", Some(data(settings)));
+    know("base model", student["name"].as_str().map(|name| format!("`{name}`{}", place(source))));
+    know("data", Some(if name == "dpo" { pairs(settings) } else { data(settings) }));
     let summary = &stage.manifest().summary;
     know("rows", number(&summary["examples"]));
+    know("pairs", number(&summary["pairs"]));
     know("steps", number(&summary["steps"]));
     know("parameters", number(&summary["parameters"]));
     let optimiser = &settings["optimiser"];
     know("batch", number(&optimiser["batch"]));
     know("learning rate", number(&optimiser["learning-rate"]));
     know("last loss", summary["last-loss"].as_f64().map(|loss| format!("{loss:.3}")));
-    know("stage", Some(format!("`train-{}`", stage.key().short())));
+    know("stage", Some(format!("`{name}-{}`", stage.key().short())));
     know("trained by", Some(format!("cord {}", stage.manifest().program.version)));
     Ok(card.render())
 }
@@ -279,7 +285,9 @@ fn of_run(run: &Path, stage: &StageFolder, card: &mut StudentCard) -> Result<()>
     for name in names {
         let text = fs::read_to_string(run.join(&name)).with_context(|| format!("can't read `{name}`"))?;
         let arms: RunArms = serde_json::from_str(&text).with_context(|| format!("can't read `{name}`"))?;
-        let Some(arm) = arms.arms.iter().find(|arm| arm.train == Some(stage.key())) else { continue };
+        let Some(arm) = arms.arms.iter().find(|arm| [arm.train, arm.dpo].contains(&Some(stage.key()))) else {
+            continue;
+        };
         let seed = arm.seed.map(|seed| format!(", seed {seed}")).unwrap_or_default();
         card.title = format!("{}, {}{seed}", arms.recipe, arm.arm);
         card.made.extend(arms.digest.map(|digest| ("recipe digest".to_owned(), format!("`{digest}`"))));
@@ -340,4 +348,10 @@ fn data(settings: &Value) -> String {
     let source = &data["rows"]["source"];
     let named = source.as_object().and_then(|source| source.values().find_map(Value::as_str));
     named.map_or_else(|| "rows".to_owned(), |name| format!("`{name}`"))
+}
+
+/// What a student learnt preferences from.
+fn pairs(settings: &Value) -> String {
+    let begun = if settings["student"] == "trained" { ", beginning as the arm's trained student" } else { "" };
+    format!("pairs of the arm's own candidates by DPO, beta {}{begun}", settings["beta"])
 }

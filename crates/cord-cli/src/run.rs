@@ -16,7 +16,7 @@ use crate::progress::{Progress, StageProgress};
 use crate::served::{Memory, unasked};
 use crate::shards::Part;
 use crate::stages::{Bench, Failure};
-use crate::{datasets, figure, judge, machine, measure, shards, stages, table, view};
+use crate::{datasets, dpo, figure, judge, machine, measure, shards, stages, table, view};
 
 /// Set by Ctrl-C; stages look at it where they can stop without loss.
 pub(crate) static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -296,6 +296,19 @@ fn make(
                 summary["steps"],
                 summary["examples"],
                 summary["last-loss"].as_f64().unwrap_or(f64::NAN)
+            );
+            (summary, message, shown)
+        }
+        StageSettings::Dpo(settings) => {
+            let shown = bar(0, "steps");
+            let summary = dpo::stage(bench, writer, stage, settings, threads, &shown)?;
+            let number = |key: &str| summary[key].as_f64().unwrap_or(f64::NAN);
+            let message = format!(
+                "{} steps on {} pairs, loss {:.4}, {:.0} % preferred",
+                summary["steps"],
+                summary["pairs"],
+                number("last-loss"),
+                100.0 * number("last-accuracy")
             );
             (summary, message, shown)
         }

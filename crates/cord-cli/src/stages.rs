@@ -1,6 +1,5 @@
 //! What each kind of stage does: inputs from finished folders, outputs to a writer.
 
-use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -14,36 +13,26 @@ use cord_generate::{
     Deadline, Decontamination, Drive, Generator, Interrupted, Observer, OverlapRule, Policy, PromptTemplate,
     SearchResult, Solved, Teacher, drive_adaptively,
 };
-use cord_lm::{Dtype, LoraConfig, save, save_adapter};
 use cord_math::{DEFAULT_FUEL, Start, verify};
 use cord_recipe::{
     DataSource, Decontaminate, EvalStage, EvaluatedModel, GenerateStage, Keep, ModelSource, ProblemSettings,
-    RunSettings, StageKind, StageSpec, TooLong, TrainData, TrainLength, TrainStage,
+    RunSettings, StageKind, StageSpec, TrainData, TrainStage,
 };
 use cord_store::{Journal, Journaled, StageFolder, StageWriter, Store, to_jsonl, trajectories_from_parquet};
-use cord_train::{
-    AdamWConfig, Data, Example, LengthPolicy, RunLength, Schedule, ScheduleKind, TrainSettings, Validation, audit,
-    memory, train,
-};
+use cord_train::{Data, Example, audit, train};
 use futures::StreamExt;
 use serde_json::json;
 
 use crate::accounts::Accounts;
-use crate::curve::Curve;
 use crate::datasets::{self, RowText};
 use crate::eval;
+use crate::learning::{self, Hold, Learning, MODEL};
 use crate::measure;
 use crate::meter::{Stopwatch, WallClock};
 use crate::models::{Models, folder};
 use crate::outcomes::Outcomes;
 use crate::progress::StageProgress;
 use crate::shards::{self, Part};
-
-/// The checkpoint inside a training stage's folder.
-pub(crate) const MODEL: &str = "model";
-
-/// The adapters beside it, where it was trained by them.
-const ADAPTER: &str = "adapter";
 
 /// What every stage works with.
 pub(crate) struct Bench<'a> {
@@ -78,9 +67,9 @@ impl Bench<'_> {
         Ok(trajectories_from_parquet(self.input(StageKind::Generate, key)?.read_bytes("trajectories.parquet")?)?)
     }
 
-    /// The checkpoint of a finished training stage.
-    fn student(&self, key: Digest) -> Result<PathBuf> {
-        Ok(self.input(StageKind::Train, key)?.file(MODEL))
+    /// The checkpoint of a finished stage that trained.
+    pub(crate) fn student(&self, kind: StageKind, key: Digest) -> Result<PathBuf> {
+        Ok(self.input(kind, key)?.file(MODEL))
     }
 
     /// The journal of a generation: its own, or the one that it shares. What an earlier attempt asked for itself is taken over.
@@ -302,7 +291,7 @@ pub(crate) fn train_student(
     threads: usize,
     progress: &StageProgress,
 ) -> Result<serde_json::Value> {
-    let seed = Seed::root(stage.seed.expect("training draws")).named("train");
+    let learning = Learning::of_train(stage, settings);
     let (rows, chosen) = match &settings.data {
         TrainData::Rows { source, limit } => {
             (datasets::rows(source, *limit, &settings.prompt, &datasets::data_folder(context.run))?, json!({}))
@@ -310,7 +299,7 @@ pub(crate) fn train_student(
         TrainData::Generated => generated_rows(context, writer, stage, settings)?,
     };
     let texts = || rows.iter().map(|row| row_text(&row.text)).collect();
-    let (model, renderer) = context.models.trainable(&settings.student.source, seed, &texts)?;
+    let (model, renderer) = context.models.trainable(&settings.student.source, learning.seed, &texts)?;
     let mut examples = rows
         .iter()
         .map(|row| {
@@ -322,142 +311,28 @@ pub(crate) fn train_student(
             Ok(Example { id: row.id.clone(), ids: ids.ids, supervised: ids.supervised })
         })
         .collect::<Result<Vec<_>>>()?;
-    let (optimiser, method) = (&settings.optimiser, &settings.method);
-    let train_settings = TrainSettings {
-        length: match settings.length {
-            TrainLength::Epochs(epochs) => RunLength::Epochs(epochs as usize),
-            TrainLength::Steps(steps) => RunLength::Steps(steps as usize),
-        },
-        batch: optimiser.batch as usize,
-        schedule: Schedule {
-            kind: match optimiser.schedule {
-                cord_recipe::Schedule::Cosine => ScheduleKind::Cosine,
-                cord_recipe::Schedule::Linear => ScheduleKind::Linear,
-                cord_recipe::Schedule::Constant => ScheduleKind::Constant,
-            },
-            peak: optimiser.learning_rate,
-            floor_share: optimiser.final_learning_rate_share,
-            warmup_share: optimiser.warmup,
-        },
-        adamw: AdamWConfig {
-            beta1: optimiser.beta1,
-            beta2: optimiser.beta2,
-            epsilon: optimiser.epsilon,
-            weight_decay: optimiser.weight_decay,
-        },
-        clip_norm: optimiser.clip_norm,
-        max_length: settings.max_length as usize,
-        too_long: match method.too_long {
-            TooLong::Drop => LengthPolicy::Drop,
-            TooLong::Truncate => LengthPolicy::Truncate,
-            TooLong::Error => LengthPolicy::Error,
-        },
-        part_tokens: method.part_tokens as usize,
-        packing: method.packing,
-        recompute: method.recompute,
-        bf16: method.precision == cord_recipe::Precision::Bf16,
-        lora: method.lora.as_ref().map(|lora| LoraConfig {
-            rank: lora.rank as usize,
-            alpha: lora.alpha,
-            targets: lora.targets.clone(),
-        }),
-        validation: method.validation.map(|validation| Validation {
-            every: validation.every as usize,
-            patience: validation.patience.map(|patience| patience as usize),
-            best: validation.best,
-        }),
-        keep: settings.keep_checkpoints as usize,
-        seed,
-    };
-    let held_out = method.validation.map_or(0, |validation| validation.rows as usize);
-    if held_out >= examples.len() {
-        anyhow::bail!(
-            "expected more than the {held_out} rows of `train.validation`, got {}: hold out fewer, or none",
-            examples.len()
-        );
-    }
-    let validation = hold_out(&mut examples, held_out, seed);
-    let planned = memory(model.config(), &examples, &train_settings, threads, context.models.spec());
-    if let Some(most) = context.models.memory()
-        && planned.bytes() > most
-    {
-        anyhow::bail!(
-            "training would take about {planned}, and there are {:.2} GiB: lower `train.part-tokens` or `train.max-length`, or set \
-             `train.recompute` or `train.lora`",
-            most as f64 / f64::from(1 << 30)
-        );
-    }
-    let text = |ids: &[u32]| {
-        let mut decoder = renderer.decoder();
-        let text = ids.iter().map(|id| decoder.push(*id).unwrap_or_default()).collect::<String>();
-        text + &decoder.flush().unwrap_or_default()
-    };
+    let validation = learning.hold_out(&mut examples)?;
+    learning.plan_memory(context, model.config(), &examples, threads, progress)?;
+    let text = |ids: &[u32]| learning::text_of(&renderer, ids);
     let notes = examples.first().map(|example| audit(example, &text, renderer.eos_ids())).unwrap_or_default();
     writer.write_bytes("audit.txt", notes.as_bytes())?;
-    progress.at(0, format!("about {planned}"));
-    let work = writer.work_path()?;
-    let board = context.run.tensorboard.as_ref().map(|folder| {
-        let recipe = context.store.folder().file_name().unwrap_or_default();
-        folder.join(recipe).join(format!(
-            "{}-{}",
-            stage.arms.first().map_or("train", String::as_str),
-            stage.key.short()
-        ))
-    });
-    let mut curve = Curve::new(writer, settings.checkpoint_every, board);
-    let unwritable = AtomicBool::new(false);
-    // What can't be noted is no reason to lose the steps: the training ends with a checkpoint.
-    let interrupted = || context.interrupted.load(Ordering::Relaxed) || unwritable.load(Ordering::Relaxed);
-    let (mut tokens, begun) = (0u64, Instant::now());
-    // The sum of a decaying mean's weights and of what they weigh: the first losses must not weigh like a hundred.
-    let (mut weight, mut weighed) = (0.0, 0.0);
-    let trained = train(
-        model,
-        Data { training: &examples, validation: &validation },
-        &train_settings,
-        Some((&work, settings.checkpoint_every as usize)),
-        threads,
-        &interrupted,
-        &mut |step| {
-            unwritable.fetch_or(!curve.note(step), Ordering::Relaxed);
-            tokens += step.tokens as u64;
-            (weight, weighed) = (0.9 * weight + 0.1, 0.9 * weighed + 0.1 * step.loss);
-            let loss = weighed / weight;
-            let rate = tokens as f64 / begun.elapsed().as_secs_f64().max(1e-3);
-            progress.of(step.steps as u64);
-            progress.at(step.step as u64, format!("loss {loss:.3}, {rate:.0} tokens/s"));
-        },
-    );
-    curve.end()?;
-    let (model, report) = trained?;
-    if model.lora().is_some() {
-        save_adapter(&writer.path().join(ADAPTER), &model, &settings.student.name)?;
-        writer.adopt(ADAPTER)?;
-    }
-    save(&writer.path().join(MODEL), &model.clone().merged(), &renderer, Dtype::Bf16)?;
-    writer.adopt(MODEL)?;
-    let last = &report.losses[report.losses.len().saturating_sub(50)..];
+    let data = Data { training: &examples, validation: &validation };
+    let train_settings = learning.settings();
+    let (model, report) =
+        learning.run(context, writer, stage, progress, |Hold { checkpoints, interrupt, observe }| {
+            train(model, data, &train_settings, checkpoints, threads, interrupt, observe)
+        })?;
+    learning::write(writer, &model, &renderer, &settings.student.name)?;
     let mut summary = json!({
         "steps": report.steps, "examples": report.examples, "too-long": report.too_long,
         "parameters": model.config().parameters(),
-        "last-loss": last.iter().sum::<f64>() / last.len().max(1) as f64,
+        "last-loss": learning::last(report.losses.iter().copied()),
     });
     if let (Some(summary), serde_json::Value::Object(chosen)) = (summary.as_object_mut(), chosen) {
         summary.extend(chosen);
     }
     writer.write_json("report.json", &report)?;
     Ok(summary)
-}
-
-/// Takes `count` examples out, chosen by a seed whatever their order.
-fn hold_out(examples: &mut Vec<Example>, count: usize, seed: Seed) -> Vec<Example> {
-    let mut order: Vec<usize> = (0..examples.len()).collect();
-    seed.named("validation").stream().shuffle(&mut order);
-    let chosen: BTreeSet<usize> = order.into_iter().take(count).collect();
-    let (held, rest): (Vec<_>, Vec<_>) =
-        std::mem::take(examples).into_iter().enumerate().partition(|(place, _)| chosen.contains(place));
-    *examples = rest.into_iter().map(|(_, example)| example).collect();
-    held.into_iter().map(|(_, example)| example).collect()
 }
 
 /// A row's text, for a tokenizer to learn from.
@@ -549,8 +424,8 @@ pub(crate) fn evaluate(
     let (source, name, trained) = match &settings.model {
         EvaluatedModel::Given(model) => (model.source.clone(), model.name.clone(), false),
         EvaluatedModel::Trained => {
-            let key = stage.input(StageKind::Train).expect("a student was trained");
-            let source = ModelSource::Path(context.student(key)?);
+            let student = stage.student().expect("a student was trained");
+            let source = ModelSource::Path(context.student(student.kind, student.key)?);
             (source, format!("student of {}", stage.arms.join(", ")), true)
         }
     };

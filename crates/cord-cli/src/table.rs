@@ -125,6 +125,8 @@ pub(crate) fn column(wanted: &Wanted) -> Column {
             TrajectoryMetric::Truncated => ("truncated".to_owned(), Format::Percent),
             TrajectoryMetric::Forced => ("closed by force".to_owned(), Format::Percent),
             TrajectoryMetric::Kept => ("trained on".to_owned(), Format::Count),
+            TrajectoryMetric::Pairs => ("pairs".to_owned(), Format::Count),
+            TrajectoryMetric::Preferred => ("pairs preferred".to_owned(), Format::Percent),
             TrajectoryMetric::Failed => ("failed".to_owned(), Format::Count),
             TrajectoryMetric::GeneratedTokens => ("generated tokens".to_owned(), Format::Count),
             TrajectoryMetric::ScoredTokens => ("scored tokens".to_owned(), Format::Count),
@@ -177,6 +179,14 @@ pub(crate) fn measure(recipe: &Recipe, plan: &Plan, store: &Store, row: &TableRo
             measured.numbers.insert(TrajectoryMetric::Kept.word().to_owned(), kept);
         }
         stages.insert((StageKind::Train, train));
+    }
+    if let Some(dpo) = row.dpo {
+        let folder = store.find(StageKind::Dpo.name(), dpo)?.context("a finished stage of preference optimisation")?;
+        for (metric, key) in [(TrajectoryMetric::Pairs, "pairs"), (TrajectoryMetric::Preferred, "last-accuracy")] {
+            let value = folder.manifest().summary[key].as_f64().unwrap_or(0.0);
+            measured.numbers.insert(metric.word().to_owned(), value);
+        }
+        stages.insert((StageKind::Dpo, dpo));
     }
     for eval in &row.evals {
         samples(recipe, store, eval, &mut measured)?;

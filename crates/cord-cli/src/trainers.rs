@@ -131,7 +131,7 @@ fn arguments(settings: &TrainSettings, seed: u64) -> String {
     format!(
         "# One sample for each device and pass: with N devices, divide the {batch} by N.\n\
          per_device_train_batch_size: 1\ngradient_accumulation_steps: {batch}\n{length}\nlearning_rate: {rate:?}\n{schedule}\n\
-         warmup_ratio: {warmup:?}\n# Theirs also reaches embeddings; norms and biases have none in either.\nweight_decay: {decay:?}\n\
+         # A share of the steps, as transformers 5 reads it; in 4 it was `warmup_ratio`.\nwarmup_steps: {warmup:?}\n# Theirs also reaches embeddings; norms and biases have none in either.\nweight_decay: {decay:?}\n\
          adam_beta1: {beta1:?}\nadam_beta2: {beta2:?}\nadam_epsilon: {epsilon:?}\nmax_grad_norm: {clip:?}\nbf16: {bf16}\n\
          gradient_checkpointing: true\nseed: {seed}\nlogging_steps: 1\nsave_strategy: epoch\noutput_dir: student\n",
         batch = optimiser.batch,
@@ -177,7 +177,7 @@ fn llama_factory(settings: &TrainSettings, student: &str, seed: u64) -> String {
     );
     let _ = write!(
         text,
-        "tokenized_path: tokenized\n# Wanted, and not used: the rows are rendered already.\ntemplate: empty\ncutoff_len: {}\n{}",
+        "tokenized_path: tokenized\n# Wanted, and not used: the rows are rendered already.\ndataset: tokens\ntemplate: empty\ncutoff_len: {}\n{}",
         settings.max_length,
         arguments(settings, seed)
     );

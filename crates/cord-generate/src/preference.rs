@@ -40,12 +40,14 @@ pub struct PairSettings {
     pub winners: Winners,
     /// The least difference between the winner's score and the loser's.
     pub margin: f64,
+    /// Only so many pairs of each problem, those that differ most, the earlier of equals; all where absent.
+    pub per_problem: Option<u32>,
 }
 
 impl Default for PairSettings {
     /// All that were kept against all that were dropped, by a tenth of predictive perplexity's range or more.
     fn default() -> Self {
-        Self { winners: Winners::default(), margin: 0.1 }
+        Self { winners: Winners::default(), margin: 0.1, per_problem: None }
     }
 }
 
@@ -106,8 +108,9 @@ pub fn preference_pairs(
     prompt: &PromptTemplate,
     settings: PairSettings,
 ) -> Vec<PreferenceRow> {
-    let mut rows = Vec::new();
+    let mut all = Vec::new();
     for (problem, candidates) in matched(problems, ledgers) {
+        let mut rows = Vec::new();
         let mut families: BTreeMap<Option<u32>, Vec<(&str, &Candidate)>> = BTreeMap::new();
         let candidates = with_prefixes(candidates);
         for (prefix, one) in candidates.iter().filter(|(_, one)| one.kind != StepKind::Answer) {
@@ -136,8 +139,18 @@ pub fn preference_pairs(
                 });
             }
         }
+        all.extend(strongest(rows, settings.per_problem));
     }
-    rows
+    all
+}
+
+/// The rows that differ most, in the order that they had.
+fn strongest(rows: Vec<PreferenceRow>, most: Option<u32>) -> Vec<PreferenceRow> {
+    let most = most.map_or(rows.len(), |most| most as usize);
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.sort_by(|a, b| rows[*b].margin.total_cmp(&rows[*a].margin));
+    let kept: BTreeSet<usize> = order.into_iter().take(most).collect();
+    rows.into_iter().enumerate().filter(|(place, _)| kept.contains(place)).map(|(_, row)| row).collect()
 }
 
 /// Labelled steps of all problems: one row for each path through a ledger's steps from the start to a step that nothing

@@ -261,6 +261,10 @@ fn a_beams_winners_stand_against_its_losers_at_the_same_parent() {
     assert!(content(&rows[1].chosen).starts_with("<think>\n### Step 1. a\n### Step 2. b"));
     let count = |margin| pairs(PairSettings { margin, ..PairSettings::default() }).len();
     assert_eq!([0.0, 0.3, 0.45, 0.6].map(count), [2, 2, 1, 0]);
+    // Of one pair for each problem the one that differs most, which is not the first.
+    let some = |most| pairs(PairSettings { per_problem: Some(most), ..PairSettings::default() });
+    assert_eq!(some(1).iter().map(|row| row.id.as_str()).collect::<Vec<_>>(), ["p/0/3/4"]);
+    assert_eq!([0, 2, 3].map(|most| some(most).len()), [0, 2, 2]);
 }
 
 #[test]
@@ -271,7 +275,7 @@ fn only_what_is_in_a_final_trajectory_can_be_asked_to_win() {
     let result = world::solve(&world::generator(&world, &["a", "b", "c"], settings(beam(2)), None)).unwrap();
     let ledgers: Ledgers = [("p".to_owned(), result.candidates.clone())].into();
     let of = |winners| {
-        let settings = PairSettings { winners, margin: 0.0 };
+        let settings = PairSettings { winners, margin: 0.0, per_problem: None };
         let rows = preference_pairs(&[problem("p")], &ledgers, &PromptTemplate::default(), settings);
         let mut winners: Vec<u32> = rows.iter().map(|row| row.id.split('/').nth(2).unwrap().parse().unwrap()).collect();
         winners.dedup();

@@ -265,21 +265,24 @@ impl WithSimd for SoftmaxGradient<'_> {
     }
 }
 
-/// The negative log-likelihood of each row's target, nats, and the gradient of its `share` by the logits, written over them.
+/// The negative log-likelihood of each row's target, nats, and the gradient of as much of it as the row weighs by the logits, written
+/// over them.
 ///
 /// # Shapes
-/// - `logits`: `[rows, vocab]`; `targets` and output: `[rows]`
-pub(crate) fn cross_entropy_gradient(logits: &mut [f32], targets: &[i64], share: f32) -> Vec<f32> {
+/// - `logits`: `[rows, vocab]`; `targets`, `weights` and output: `[rows]`
+pub(crate) fn cross_entropy_gradient(logits: &mut [f32], targets: &[i64], weights: &[f32]) -> Vec<f32> {
     let vocab = logits.len() / targets.len().max(1);
-    let rows = logits.par_chunks_mut(vocab.max(1)).zip(targets);
-    rows.map(|(logits, target)| Arch::new().dispatch(CrossEntropy { logits, target: *target as usize, share }))
-        .collect()
+    let rows = logits.par_chunks_mut(vocab.max(1)).zip(targets).zip(weights);
+    let of = |((logits, target), weight): ((_, &i64), &f32)| {
+        Arch::new().dispatch(CrossEntropy { logits, target: *target as usize, weight: *weight })
+    };
+    rows.map(of).collect()
 }
 
 struct CrossEntropy<'a> {
     logits: &'a mut [f32],
     target: usize,
-    share: f32,
+    weight: f32,
 }
 
 impl WithSimd for CrossEntropy<'_> {
@@ -291,7 +294,7 @@ impl WithSimd for CrossEntropy<'_> {
         let nll = softmax(self.logits) - logit;
         self.logits[self.target] -= 1.0;
         for x in self.logits.iter_mut() {
-            *x *= self.share;
+            *x *= self.weight;
         }
         nll
     }

@@ -27,8 +27,8 @@ const LOGITS: usize = 1 << 23;
 /// The most queries of a piece: half of the keys of a square piece are hidden, and computed for nothing.
 const QUERIES: usize = 256;
 
-/// The loss, and the gradient of its share, as [`crate::packed_gradient`] gives them.
-pub(crate) fn gradient(model: &Transformer, layout: &Layout, share: f64, recompute: bool) -> (f64, Vec<Tensor<1>>) {
+/// The loss, and the gradient of the weighed one, as [`crate::packed_gradient`] gives them.
+pub(crate) fn gradient(model: &Transformer, layout: &Layout, recompute: bool) -> (f64, Vec<Tensor<1>>) {
     let pass = HostPass::new(model, layout);
     // Gradients take the places of what they are the gradients of, so that a visit finds them in the right order.
     let mut gradients = model.clone();
@@ -40,7 +40,7 @@ pub(crate) fn gradient(model: &Transformer, layout: &Layout, share: f64, recompu
         kept.push((x, attended, if recompute { None } else { Some(inside) }));
     }
 
-    let (loss, mut dx) = pass.head(&x, share, &mut gradients);
+    let (loss, mut dx) = pass.head(&x, &mut gradients);
     for (index, block) in model.blocks.iter().enumerate().rev() {
         let (x, mut attended, inside) = kept.pop().expect("a state of every block");
         let inside = inside.unwrap_or_else(|| {
@@ -66,20 +66,21 @@ pub(crate) fn gradient(model: &Transformer, layout: &Layout, share: f64, recompu
     (loss, flat)
 }
 
-/// The loss, as [`crate::packed_loss`] gives it.
-pub(crate) fn loss(model: &Transformer, layout: &Layout) -> f64 {
+/// The loss of every supervised token, in the layout's order.
+pub(crate) fn losses(model: &Transformer, layout: &Layout) -> Vec<f32> {
     let pass = HostPass::new(model, layout);
     let mut x = pass.embed();
     for (index, block) in model.blocks.iter().enumerate() {
         x = pass.block(block, index, &x, None).0;
     }
     let hidden = pass.norm(&pass.supervised(&x), &model.norm);
-    let mut loss = 0.0;
-    pass.each_piece(&hidden, |targets, hidden| {
+    let mut losses = Vec::with_capacity(layout.targets.len());
+    pass.each_piece(&hidden, |part, hidden| {
         let mut logits = values(model.logits(hidden));
-        loss += nats(&kernels::cross_entropy_gradient(&mut logits, targets, 1.0));
+        let (targets, weights) = (&layout.targets[part.clone()], &layout.weights[part]);
+        losses.extend(kernels::cross_entropy_gradient(&mut logits, targets, weights));
     });
-    loss
+    losses
 }
 
 /// As [`crate::packed_bytes`]. A product holds its output twice while it is made.
@@ -358,18 +359,18 @@ impl<'a> HostPass<'a> {
         self.layout.rows.iter().flat_map(|row| &x[*row as usize * width..][..width]).copied().collect()
     }
 
-    /// Some supervised tokens' targets and hidden states at a time.
-    fn each_piece(&self, hidden: &[f32], mut of: impl FnMut(&[i64], Tensor<2>)) {
+    /// Some supervised tokens' places among the targets and their hidden states at a time.
+    fn each_piece(&self, hidden: &[f32], mut of: impl FnMut(Range<usize>, Tensor<2>)) {
         let width = self.config.hidden;
         for part in pieces(self.layout.targets.len(), LOGITS / self.config.vocab) {
             let some = self.matrix(hidden[part.start * width..part.end * width].to_vec(), width);
-            of(&self.layout.targets[part], some);
+            of(part, some);
         }
     }
 
-    /// The loss, and the gradient of its share by the last block's output; those of the last norm's weight and of the head go to
-    /// `gradients`.
-    fn head(&self, x: &[f32], share: f64, gradients: &mut Transformer) -> (f64, Vec<f32>) {
+    /// The loss, and the gradient of the weighed one by the last block's output; those of the last norm's weight and of the head go
+    /// to `gradients`.
+    fn head(&self, x: &[f32], gradients: &mut Transformer) -> (f64, Vec<f32>) {
         let (model, width) = (self.model, self.config.hidden);
         let trained = model.lora.is_none();
         let x = self.supervised(x);
@@ -377,9 +378,11 @@ impl<'a> HostPass<'a> {
         let vocab = self.config.vocab;
         let mut sum = if trained { vec![0.0; vocab * width] } else { Vec::new() };
         let (mut loss, mut dhidden) = (0.0, Vec::with_capacity(hidden.len()));
-        self.each_piece(&hidden, |targets, hidden| {
+        self.each_piece(&hidden, |part, hidden| {
             let mut logits = values(model.logits(hidden.clone()));
-            loss += nats(&kernels::cross_entropy_gradient(&mut logits, targets, share as f32));
+            let (targets, weights) = (&self.layout.targets[part.clone()], &self.layout.weights[part]);
+            let losses = kernels::cross_entropy_gradient(&mut logits, targets, weights);
+            loss += losses.iter().map(|nll| f64::from(*nll)).sum::<f64>();
             let logits = self.matrix(logits, vocab);
             if trained {
                 let (x, y) = if model.head.is_some() { (&hidden, &logits) } else { (&logits, &hidden) };
@@ -549,8 +552,4 @@ fn side_by_side(parts: &[Vec<f32>], rows: usize) -> Vec<f32> {
         })
     };
     (0..rows).flat_map(row).collect()
-}
-
-fn nats(losses: &[f32]) -> f64 {
-    losses.iter().map(|nll| f64::from(*nll)).sum()
 }

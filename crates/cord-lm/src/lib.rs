@@ -37,7 +37,7 @@ pub use error::LmError;
 pub use family::{Architecture, Family};
 pub use lora::{LoraConfig, load_adapter, save_adapter};
 pub use ops::{AttentionMask, Rope, Span};
-pub use packed::{PackedBytes, Pass, Supervised, packed_bytes, packed_gradient, packed_loss};
+pub use packed::{PackedBytes, Pass, Supervised, packed_bytes, packed_gradient, packed_loss, packed_losses};
 pub use prefix_cache::{PrefixCache, Reads};
 pub use reward::RewardHead;
 pub use sampling::{Drawn, draw};

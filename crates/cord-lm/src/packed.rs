@@ -33,6 +33,8 @@ pub struct Supervised<'a> {
     pub ids: &'a [u32],
     /// One for each token.
     pub supervised: &'a [bool],
+    /// What its loss is multiplied by in the gradient; no loss that is given back is.
+    pub weight: f64,
 }
 
 /// How a pass computes.
@@ -45,23 +47,18 @@ pub struct Pass {
     pub bf16: bool,
 }
 
-/// The summed negative log-likelihood, in nats, of the supervised tokens of samples, and the gradient of its `share`, flat, in the order in
-/// which [`Transformer::visit_trained`] visits what is trained.
-pub fn packed_gradient(
-    model: &Transformer,
-    samples: &[Supervised<'_>],
-    share: f64,
-    how: Pass,
-) -> (f64, Vec<Tensor<1>>) {
+/// The summed negative log-likelihood, in nats, of the supervised tokens of samples, and the gradient of the sum in which each sample
+/// counts by its [weight](Supervised::weight), flat, in the order in which [`Transformer::visit_trained`] visits what is trained.
+pub fn packed_gradient(model: &Transformer, samples: &[Supervised<'_>], how: Pass) -> (f64, Vec<Tensor<1>>) {
     let layout = Layout::new(samples);
     if on_host(model) && !how.bf16 {
-        return host_gradient::gradient(model, &layout, share, how.recompute);
+        return host_gradient::gradient(model, &layout, how.recompute);
     }
-    graph_gradient(model, layout, share, how)
+    graph_gradient(model, layout, how)
 }
 
 /// By burn's graphs, on any device.
-fn graph_gradient(model: &Transformer, layout: Layout, share: f64, how: Pass) -> (f64, Vec<Tensor<1>>) {
+fn graph_gradient(model: &Transformer, layout: Layout, how: Pass) -> (f64, Vec<Tensor<1>>) {
     let mut tracked = if how.bf16 { model.clone().in_bf16().autodiff() } else { model.autodiff() };
     let pack = Pack::new(model, layout);
     let device = model.device().autodiff();
@@ -80,7 +77,7 @@ fn graph_gradient(model: &Transformer, layout: Layout, share: f64, how: Pass) ->
 
     let last = x.autodiff().require_grad();
     let hidden = tracked.norm_last(last.clone()).select(0, pack.rows(&device));
-    let (loss, dhidden) = head(&mut tracked, &hidden.clone().inner(), &pack, share, &mut sums);
+    let (loss, dhidden) = head(&mut tracked, &hidden.clone().inner(), &pack, &mut sums);
     let mut gradients = (hidden * dhidden.autodiff()).sum().backward();
     let mut dx = taken(&last, &mut gradients);
     sums.add(&mut tracked, gradients);
@@ -121,16 +118,23 @@ fn graph_gradient(model: &Transformer, layout: Layout, share: f64, how: Pass) ->
     (loss, sums.done(&mut tracked))
 }
 
-/// The summed negative log-likelihood, in nats, of the supervised tokens of samples.
+/// The negative log-likelihood, in nats, of the supervised tokens of samples, summed over all of them.
 pub fn packed_loss(model: &Transformer, samples: &[Supervised<'_>]) -> f64 {
-    let layout = Layout::new(samples);
-    if on_host(model) {
-        return host_gradient::loss(model, &layout);
-    }
-    graph_loss(model, layout)
+    packed_losses(model, samples).iter().sum()
 }
 
-fn graph_loss(model: &Transformer, layout: Layout) -> f64 {
+/// The negative log-likelihood, in nats, of the supervised tokens of each sample, computed in the model's own precision.
+pub fn packed_losses(model: &Transformer, samples: &[Supervised<'_>]) -> Vec<f64> {
+    let layout = Layout::new(samples);
+    if on_host(model) {
+        return layout.by_sample(&host_gradient::losses(model, &layout));
+    }
+    let (losses, layout) = graph_losses(model, layout);
+    layout.by_sample(&losses)
+}
+
+/// That of every supervised token, in order, and the layout given back.
+fn graph_losses(model: &Transformer, layout: Layout) -> (Vec<f32>, Layout) {
     let pack = Pack::new(model, layout);
     let device = model.device();
     let rope = model.rope.at(&pack.layout.positions, 1);
@@ -141,12 +145,12 @@ fn graph_loss(model: &Transformer, layout: Layout) -> f64 {
         x = block.finish(x, attention(&q, &k, &v, model.config(), pack.samples(windowed)), model.config());
     }
     let hidden = model.norm_last(x).select(0, pack.rows(&device));
-    let mut sum = 0.0;
+    let mut losses = Vec::with_capacity(pack.layout.targets.len());
     for part in pieces(pack.layout.targets.len(), LOGITS / model.config().vocab) {
         let nll = nll(model, hidden.clone().slice_dim(0, part.clone()), &pack.layout.targets[part]);
-        sum += f64::from(nll.into_scalar::<f32>());
+        losses.extend(nll.into_data().try_into_vec::<f32>().expect("losses are f32"));
     }
-    sum
+    (losses, pack.layout)
 }
 
 /// The bytes that [`packed_gradient`] holds at most beside weights, gradients and moments, for one pack of `tokens` of which
@@ -198,14 +202,19 @@ pub(crate) struct Layout {
     /// Rows of the tokens that predict a supervised one.
     pub(crate) rows: Vec<i64>,
     pub(crate) targets: Vec<i64>,
+    /// What each target's loss is multiplied by in the gradient.
+    pub(crate) weights: Vec<f32>,
     /// The rows of each sample.
     pub(crate) samples: Vec<Range<usize>>,
+    /// Where each sample's targets end.
+    ends: Vec<usize>,
 }
 
 impl Layout {
     pub(crate) fn new(samples: &[Supervised<'_>]) -> Self {
-        let mut layout = Self { ids: vec![], positions: vec![], rows: vec![], targets: vec![], samples: vec![] };
-        for Supervised { ids, supervised } in samples {
+        let (ids, positions, rows, targets) = (vec![], vec![], vec![], vec![]);
+        let mut layout = Self { ids, positions, rows, targets, weights: vec![], samples: vec![], ends: vec![] };
+        for Supervised { ids, supervised, weight } in samples {
             // The last token is only ever a target.
             let (first, count) = (layout.ids.len(), ids.len() - 1);
             for place in 0..count {
@@ -214,11 +223,19 @@ impl Layout {
                 if supervised[place + 1] {
                     layout.rows.push((first + place) as i64);
                     layout.targets.push(i64::from(ids[place + 1]));
+                    layout.weights.push(*weight as f32);
                 }
             }
             layout.samples.push(first..first + count);
+            layout.ends.push(layout.targets.len());
         }
         layout
+    }
+
+    /// The sum over each sample's targets.
+    fn by_sample(&self, losses: &[f32]) -> Vec<f64> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(from, to)| losses[from..*to].iter().map(|nll| f64::from(*nll)).sum()).collect()
     }
 }
 
@@ -460,21 +477,22 @@ pub(crate) fn pieces(count: usize, most: usize) -> impl Iterator<Item = Range<us
     (0..count).step_by(most).map(move |from| from..(from + most).min(count))
 }
 
-/// The summed negative log-likelihood of targets, `[1]`.
+/// The negative log-likelihood of targets, `[targets]`.
 fn nll(model: &Transformer, hidden: Tensor<2>, targets: &[i64]) -> Tensor<1> {
     let targets = TensorData::new(targets.to_vec(), [targets.len(), 1]);
     let targets = Tensor::<2, Int>::from_data(targets, &hidden.device());
-    log_softmax(model.logits(hidden).cast(DType::F32), 1).gather(1, targets).sum().neg()
+    log_softmax(model.logits(hidden).cast(DType::F32), 1).gather(1, targets).squeeze_dim::<1>(1).neg()
 }
 
-/// The summed loss of hidden states, and the gradient of its share by them.
-fn head(tracked: &mut Transformer, hidden: &Tensor<2>, pack: &Pack, share: f64, sums: &mut Sums) -> (f64, Tensor<2>) {
+/// The summed loss of hidden states, and the gradient of the weighed sum by them.
+fn head(tracked: &mut Transformer, hidden: &Tensor<2>, pack: &Pack, sums: &mut Sums) -> (f64, Tensor<2>) {
     let (mut loss, mut dhidden) = (0.0, Vec::new());
     for part in pieces(pack.layout.targets.len(), LOGITS / tracked.config().vocab) {
         let some = hidden.clone().slice_dim(0, part.clone()).autodiff().require_grad();
-        let nll = nll(tracked, some.clone(), &pack.layout.targets[part]);
-        let mut gradients = nll.clone().mul_scalar(share).backward();
-        loss += f64::from(nll.inner().into_scalar::<f32>());
+        let nll = nll(tracked, some.clone(), &pack.layout.targets[part.clone()]);
+        let weights = TensorData::new(pack.layout.weights[part.clone()].to_vec(), [part.len()]);
+        let mut gradients = (nll.clone() * Tensor::from_data(weights, &nll.device())).sum().backward();
+        loss += f64::from(nll.inner().sum().into_scalar::<f32>());
         dhidden.push(taken(&some, &mut gradients));
         sums.add(tracked, gradients);
     }
@@ -561,8 +579,12 @@ mod tests {
                 (ids, (0..count).map(|place| place % 3 != 1).collect())
             })
             .into();
-        let samples: Vec<Supervised<'_>> =
-            samples.iter().map(|(ids, supervised)| Supervised { ids, supervised }).collect();
+        let weights = [0.01, -0.02, 0.004, 0.0];
+        let samples: Vec<Supervised<'_>> = samples
+            .iter()
+            .zip(weights)
+            .map(|((ids, supervised), weight)| Supervised { ids, supervised, weight })
+            .collect();
         for (more, lora) in more.iter().flat_map(|more| [(more, false), (more, true)]) {
             let mut config = json!({"vocab_size": 48, "hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 3,
                 "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 500});
@@ -586,15 +608,34 @@ mod tests {
                     *t = t.clone() + Tensor::from_data(TensorData::new(values, [rows, columns]), &device);
                 });
             }
-            let expected = graph_gradient(&model, Layout::new(&samples), 0.01, Pass::default());
+            let expected = graph_gradient(&model, Layout::new(&samples), Pass::default());
             for recompute in [false, true] {
-                let given = packed_gradient(&model, &samples, 0.01, Pass { recompute, bf16: false });
+                let given = packed_gradient(&model, &samples, Pass { recompute, bf16: false });
                 assert!((given.0 / expected.0 - 1.0).abs() < 1e-5, "{more}: {} {}", given.0, expected.0);
                 let apart = distance(&given.1, &expected.1);
                 assert!(apart < 1e-4, "{more}, adapters {lora}: {apart} apart");
             }
-            let measured = graph_loss(&model, Layout::new(&samples));
-            assert!((packed_loss(&model, &samples) / measured - 1.0).abs() < 1e-5, "{more}: {measured}");
+            let (measured, layout) = graph_losses(&model, Layout::new(&samples));
+            let measured = layout.by_sample(&measured);
+            let given = packed_losses(&model, &samples);
+            assert_eq!(given.len(), samples.len());
+            for (sample, (given, expected)) in given.iter().zip(&measured).enumerate() {
+                assert!((given / expected - 1.0).abs() < 1e-5, "{more}, sample {sample}: {given} {expected}");
+            }
+            assert!((given.iter().sum::<f64>() / expected.0 - 1.0).abs() < 1e-5, "{more}: {given:?}");
+            // By hand: what the samples add to the gradient one by one, each as often as it weighs.
+            let mut sum: Option<Vec<Tensor<1>>> = None;
+            for sample in &samples {
+                let one = [Supervised { weight: 1.0, ..*sample }];
+                let one = packed_gradient(&model, &one, Pass::default()).1;
+                let one = one.into_iter().map(|g| g.mul_scalar(sample.weight));
+                sum = Some(match sum {
+                    None => one.collect(),
+                    Some(sum) => sum.into_iter().zip(one).map(|(a, b)| a + b).collect(),
+                });
+            }
+            let apart = distance(&sum.unwrap(), &expected.1);
+            assert!(apart < 1e-4, "{more}, adapters {lora}, sample by sample: {apart} apart");
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::datasets::ProblemSettings;
+use crate::dpo::DpoSettings;
 use crate::eval::EvalSettings;
 use crate::fault::FaultKind;
 use crate::generate::{GenerateSettings, default_prompt};
@@ -15,7 +16,7 @@ use crate::train::TrainSettings;
 use crate::tree::{Node, Value};
 
 /// The tables that arms override.
-pub(crate) const SHARED: [&str; 5] = ["problems", "models", "generate", "train", "eval"];
+pub(crate) const SHARED: [&str; 6] = ["problems", "models", "generate", "train", "dpo", "eval"];
 
 /// One arm, with every key resolved. A table is `None` where the arm does not run its stage.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -31,6 +32,9 @@ pub struct Arm {
     pub generate: Option<GenerateSettings>,
     /// How the student learns.
     pub train: Option<TrainSettings>,
+    /// How it learns which steps are better.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dpo: Option<DpoSettings>,
     /// How a model is tested.
     pub eval: Option<EvalSettings>,
 }
@@ -40,8 +44,12 @@ pub struct Arm {
 struct Named(StageKind);
 
 impl Word for Named {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("generate", Self(StageKind::Generate)), ("train", Self(StageKind::Train)), ("eval", Self(StageKind::Eval))];
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("generate", Self(StageKind::Generate)),
+        ("train", Self(StageKind::Train)),
+        ("dpo", Self(StageKind::Dpo)),
+        ("eval", Self(StageKind::Eval)),
+    ];
 }
 
 /// The models' names, and which have weights.
@@ -73,7 +81,15 @@ impl Arm {
 
         let models = fields.or("models", BTreeMap::new(), |field| field.each(|_, field| field.table(Model::read)));
         let (generates, trains, evaluates) = (runs(StageKind::Generate), runs(StageKind::Train), runs(StageKind::Eval));
-        for (kind, key) in [(generates, "problems"), (generates, "generate"), (trains, "train"), (evaluates, "eval")] {
+        let prefers = runs(StageKind::Dpo);
+        let tables = [
+            (generates, "problems"),
+            (generates, "generate"),
+            (trains, "train"),
+            (prefers, "dpo"),
+            (evaluates, "eval"),
+        ];
+        for (kind, key) in tables {
             if kind && !fields.has(key) {
                 fields.missing(key, "a table");
             }
@@ -92,8 +108,13 @@ impl Arm {
         let train = fields.optional("train", |field| {
             field.table_when(trains, |fields| TrainSettings::read(fields, &names, &prompt(&["generate"])))
         });
+        let dpo = fields.optional("dpo", |field| {
+            let of = |fields| Some(DpoSettings::read(fields, &names, &prompt(&["train", "generate"])));
+            field.table_when(prefers, of)
+        });
         let eval = fields.optional("eval", |field| {
-            field.table_when(evaluates, |fields| EvalSettings::read(fields, &names, &prompt(&["train", "generate"])))
+            let of = |fields| EvalSettings::read(fields, &names, &prompt(&["dpo", "train", "generate"]));
+            field.table_when(evaluates, of)
         });
         fields.close();
         Some(Self {
@@ -102,6 +123,7 @@ impl Arm {
             problems: problems.filter(|_| generates),
             generate: generate.filter(|_| generates),
             train: train.filter(|_| trains),
+            dpo: dpo.filter(|_| prefers),
             eval: eval.filter(|_| evaluates),
         })
     }
@@ -111,6 +133,7 @@ impl Arm {
         let stages = [
             (StageKind::Generate, self.generate.is_some()),
             (StageKind::Train, self.train.is_some()),
+            (StageKind::Dpo, self.dpo.is_some()),
             (StageKind::Eval, self.eval.is_some()),
         ];
         stages.into_iter().filter(|(_, runs)| *runs).map(|(kind, _)| kind).collect()
@@ -138,7 +161,11 @@ fn stages(tree: &Node, fields: &Fields<'_>) -> BTreeSet<StageKind> {
         if !given_model && has("train") {
             stages.insert(StageKind::Train);
         }
-        if !given_model && has("generate") && !(rows && has("train")) {
+        let prefers = !given_model && has("dpo");
+        if prefers {
+            stages.insert(StageKind::Dpo);
+        }
+        if !given_model && has("generate") && (prefers || !(rows && has("train"))) {
             stages.insert(StageKind::Generate);
         }
         stages
@@ -161,7 +188,33 @@ fn stages(tree: &Node, fields: &Fields<'_>) -> BTreeSet<StageKind> {
             "add `[generate]`, or name rows as `train.data`",
         );
     }
-    if runs(StageKind::Eval) && !given_model && !runs(StageKind::Train) {
+    if runs(StageKind::Dpo) {
+        let given_student = tree.at(&["dpo", "student"]).is_some();
+        if !runs(StageKind::Generate) {
+            conflict(
+                "dpo",
+                "preference optimisation to follow the generation whose candidates it pairs",
+                "none",
+                "add `[generate]`",
+            );
+        }
+        match (runs(StageKind::Train), given_student) {
+            (true, true) => conflict(
+                "dpo",
+                "one student",
+                "both `dpo.student` and the one that is trained",
+                "remove `dpo.student`, or leave `train` out of `stages`",
+            ),
+            (false, false) => conflict(
+                "dpo",
+                "preference optimisation to follow training or to have `dpo.student`",
+                "neither",
+                "add `[train]`, or name the model as `dpo.student`",
+            ),
+            _ => {}
+        }
+    }
+    if runs(StageKind::Eval) && !given_model && !runs(StageKind::Train) && !runs(StageKind::Dpo) {
         conflict(
             "eval",
             "evaluation to follow training or to have `eval.model`",
@@ -169,7 +222,7 @@ fn stages(tree: &Node, fields: &Fields<'_>) -> BTreeSet<StageKind> {
             "add `[train]`, or name the model as `eval.model`",
         );
     }
-    if runs(StageKind::Eval) && given_model && runs(StageKind::Train) {
+    if runs(StageKind::Eval) && given_model && (runs(StageKind::Train) || runs(StageKind::Dpo)) {
         conflict(
             "eval",
             "one model to evaluate",

@@ -13,8 +13,10 @@ use crate::generate::{Budget, Closing, Draws};
 use crate::model::ModelSource;
 use crate::plan::Identities;
 use crate::search::Search;
-use crate::stage::{EvalStage, EvaluatedModel, GenerateStage, Input, StageKind, StageSettings, TableStage, TrainStage};
-use crate::train::TrainData;
+use crate::stage::{
+    DpoStage, EvalStage, EvaluatedModel, GenerateStage, Input, StageKind, StageSettings, TableStage, TrainStage,
+};
+use crate::train::{Decontaminate, TrainData};
 
 /// The key of a stage.
 pub(crate) fn of_stage(
@@ -34,6 +36,7 @@ pub(crate) fn of_stage(
             (StageKind::Measure, json!({ "scorer": scorer, "prompt": stage.prompt }))
         }
         StageSettings::Train(stage) => (StageKind::Train, train(stage, known)),
+        StageSettings::Dpo(stage) => (StageKind::Dpo, dpo(stage, known)),
         StageSettings::Eval(stage) => (StageKind::Eval, eval(stage, known)),
         StageSettings::Judge(stage) => {
             let models: Vec<Digest> = stage.models.iter().map(|named| model(&named.source, known)).collect();
@@ -113,9 +116,7 @@ fn train(stage: &TrainStage, known: &Identities) -> Value {
     });
     // Only where there is something to compare with: which rows are left out depends on it.
     if let Some(rule) = stage.decontaminate {
-        let benchmarks: BTreeMap<String, Digest> =
-            stage.benchmarks.iter().map(|source| (source.label(), dataset(source, known))).collect();
-        matter["decontaminate"] = json!({ "rule": rule, "benchmarks": benchmarks });
+        matter["decontaminate"] = compared(rule, &stage.benchmarks, known);
     }
     if !stage.method.is_default() {
         matter["method"] = json!(stage.method);
@@ -123,14 +124,41 @@ fn train(stage: &TrainStage, known: &Identities) -> Value {
     matter
 }
 
-fn eval(stage: &EvalStage, known: &Identities) -> Value {
-    // The student is known by the key of the stage that trains it, which is among the inputs.
-    let model = match &stage.model {
-        EvaluatedModel::Trained => Value::Null,
-        EvaluatedModel::Given(given) => json!(model(&given.source, known)),
-    };
+fn compared(rule: Decontaminate, benchmarks: &[DataSource], known: &Identities) -> Value {
+    let benchmarks: BTreeMap<String, Digest> =
+        benchmarks.iter().map(|source| (source.label(), dataset(source, known))).collect();
+    json!({ "rule": rule, "benchmarks": benchmarks })
+}
+
+fn dpo(stage: &DpoStage, known: &Identities) -> Value {
     let mut matter = json!({
-        "model": model,
+        "student": taken_up(&stage.student, known),
+        "pairs": stage.pairs,
+        "beta": stage.beta,
+        "sft-weight": stage.sft_weight,
+        "prompt": stage.prompt,
+        "length": stage.length,
+        "optimiser": stage.optimiser,
+        "max-length": stage.max_length,
+        "method": stage.method,
+    });
+    if let Some(rule) = stage.decontaminate {
+        matter["decontaminate"] = compared(rule, &stage.benchmarks, known);
+    }
+    matter
+}
+
+/// A model that a stage takes up. A student is known by the key of the stage that trains it, which is among the inputs.
+fn taken_up(model: &EvaluatedModel, known: &Identities) -> Value {
+    match model {
+        EvaluatedModel::Trained => Value::Null,
+        EvaluatedModel::Given(given) => json!(self::model(&given.source, known)),
+    }
+}
+
+fn eval(stage: &EvalStage, known: &Identities) -> Value {
+    let mut matter = json!({
+        "model": taken_up(&stage.model, known),
         "samples": stage.samples,
         "sampling": stage.sampling,
         "max-tokens": stage.max_tokens,

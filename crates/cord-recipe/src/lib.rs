@@ -21,6 +21,7 @@
 mod arm;
 mod datasets;
 mod distance;
+mod dpo;
 mod estimate;
 mod eval;
 mod fault;
@@ -47,6 +48,7 @@ mod tree;
 
 pub use arm::Arm;
 pub use datasets::{ColumnMap, DataSource, ProblemSettings, RowFile};
+pub use dpo::{DpoSettings, PairSettings, Winners};
 pub use estimate::{Estimate, Facts, Span, Work};
 pub use eval::{EvalSettings, JudgeSettings};
 pub use fault::{Fault, FaultKind, Faults, RecipeError};
@@ -67,8 +69,8 @@ pub use scorer::{
 pub use search::{AnswerBy, Choose, Finished, IntegrationPrompt, Search, StopRule};
 pub use shard::Shard;
 pub use stage::{
-    BenchmarkStage, EvalStage, EvaluatedModel, GenerateStage, Input, JudgeStage, MeasureStage, NamedModel, ScorerModel,
-    StageKind, StageSettings, StageSpec, TableRow, TableStage, Teacher, TrainStage,
+    BenchmarkStage, DpoStage, EvalStage, EvaluatedModel, GenerateStage, Input, JudgeStage, MeasureStage, NamedModel,
+    ScorerModel, StageKind, StageSettings, StageSpec, TableRow, TableStage, Teacher, TrainStage,
 };
 pub use table::{Column, EvalMetric, ExpectedOrder, Figure, TableSettings, TrajectoryMetric};
 pub use train::{

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::arm::Arm;
 use crate::datasets::{DataSource, ProblemSettings};
+use crate::dpo::DpoSettings;
 use crate::eval::EvalSettings;
 use crate::fault::RecipeError;
 use crate::generate::GenerateSettings;
@@ -16,10 +17,10 @@ use crate::recipe::Recipe;
 use crate::scorer::Scorer;
 use crate::search::Search;
 use crate::stage::{
-    BenchmarkStage, EvalStage, EvaluatedModel, GenerateStage, Input, JudgeStage, MeasureStage, NamedModel, ScorerModel,
-    StageKind, StageSettings, StageSpec, TableRow, TableStage, Teacher, TrainStage,
+    BenchmarkStage, DpoStage, EvalStage, EvaluatedModel, GenerateStage, Input, JudgeStage, MeasureStage, NamedModel,
+    ScorerModel, StageKind, StageSettings, StageSpec, TableRow, TableStage, Teacher, TrainStage,
 };
-use crate::train::{TrainData, TrainSettings};
+use crate::train::{Decontaminate, TrainData, TrainSettings};
 
 /// The stages of a recipe.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -90,6 +91,12 @@ impl Recipe {
                     if let TrainData::Rows { source, .. } = &stage.data {
                         data(source);
                     }
+                }
+                StageSettings::Dpo(stage) => {
+                    if let EvaluatedModel::Given(given) = &stage.student {
+                        model(given);
+                    }
+                    stage.benchmarks.iter().for_each(&mut data);
                 }
                 StageSettings::Eval(stage) => {
                     if let EvaluatedModel::Given(given) = &stage.model {
@@ -164,6 +171,7 @@ impl Stages<'_> {
             problems: None,
             measure: None,
             train: None,
+            dpo: None,
             evals: Vec::new(),
         };
         let mut last_problems = None;
@@ -177,26 +185,25 @@ impl Stages<'_> {
                     row.generate = Some(self.add(&arm.name, drawn, settings, inputs).key);
                 }
                 StageSettings::Measure(_) => {
-                    let inputs = [(StageKind::Problems, row.problems), (StageKind::Generate, row.generate)];
-                    let inputs = inputs.into_iter().filter_map(|(kind, key)| Some(Input { kind, key: key? }));
-                    row.measure = Some(self.add(&arm.name, drawn, settings, inputs.collect()).key);
+                    row.measure = Some(self.add(&arm.name, drawn, settings, generated(&row)).key);
                 }
                 StageSettings::Train(stage) => {
-                    let of = |kind, key: Option<Digest>| key.map(|key| Input { kind, key });
                     let inputs = match stage.data {
-                        TrainData::Generated => {
-                            let pair = [of(StageKind::Problems, row.problems), of(StageKind::Generate, row.generate)];
-                            pair.into_iter().flatten().collect()
-                        }
+                        TrainData::Generated => generated(&row),
                         TrainData::Rows { .. } => Vec::new(),
                     };
                     row.train = Some(self.add(&arm.name, drawn, settings, inputs).key);
+                }
+                StageSettings::Dpo(_) => {
+                    let trained = row.train.map(|key| Input { kind: StageKind::Train, key });
+                    let inputs = generated(&row).into_iter().chain(trained).collect();
+                    row.dpo = Some(self.add(&arm.name, drawn, settings, inputs).key);
                 }
                 StageSettings::Eval(stage) => {
                     let problems = last_problems.expect("a benchmark's problems come before its evaluation");
                     let benchmark = stage.benchmark.clone();
                     let trained = match stage.model {
-                        EvaluatedModel::Trained => row.train.map(|key| Input { kind: StageKind::Train, key }),
+                        EvaluatedModel::Trained => row.student().map(|(kind, key)| Input { kind, key }),
                         EvaluatedModel::Given(_) => None,
                     };
                     let inputs = [Some(problems), trained].into_iter().flatten().collect();
@@ -217,6 +224,12 @@ impl Stages<'_> {
     }
 }
 
+/// A row's generation with its problems, as inputs.
+fn generated(row: &TableRow) -> Vec<Input> {
+    let inputs = [(StageKind::Problems, row.problems), (StageKind::Generate, row.generate)];
+    inputs.into_iter().filter_map(|(kind, key)| Some(Input { kind, key: key? })).collect()
+}
+
 /// An arm's stages in order; each evaluation follows the problems of its benchmark.
 fn settings(arm: &Arm) -> Vec<StageSettings> {
     let mut stages = Vec::new();
@@ -233,6 +246,9 @@ fn settings(arm: &Arm) -> Vec<StageSettings> {
     }
     if let Some(train) = &arm.train {
         stages.push(StageSettings::Train(train_stage(arm, train)));
+    }
+    if let Some(dpo) = &arm.dpo {
+        stages.push(StageSettings::Dpo(dpo_stage(arm, dpo)));
     }
     if let Some(eval) = &arm.eval {
         for benchmark in &eval.benchmarks {
@@ -298,11 +314,10 @@ fn train_stage(arm: &Arm, settings: &TrainSettings) -> TrainStage {
         TrainData::Rows { .. } => None,
     };
     // Rows that are given have no problems to compare.
-    let decontaminate = settings.decontaminate.filter(|_| settings.data == TrainData::Generated);
-    let benchmarks = arm.eval.iter().flat_map(|eval| eval.benchmarks.iter().cloned());
-    let benchmarks: Vec<DataSource> = benchmarks.filter(|_| decontaminate.is_some()).collect();
+    let rule = settings.decontaminate.filter(|_| settings.data == TrainData::Generated);
+    let (decontaminate, benchmarks) = compared(arm, rule);
     TrainStage {
-        decontaminate: decontaminate.filter(|_| !benchmarks.is_empty()),
+        decontaminate,
         benchmarks,
         student: NamedModel::of(&settings.student, model(arm, &settings.student)),
         data: settings.data.clone(),
@@ -317,11 +332,39 @@ fn train_stage(arm: &Arm, settings: &TrainSettings) -> TrainStage {
     }
 }
 
+/// The rule, and the benchmarks that an arm's problems are compared with by it.
+fn compared(arm: &Arm, rule: Option<Decontaminate>) -> (Option<Decontaminate>, Vec<DataSource>) {
+    let benchmarks = arm.eval.iter().flat_map(|eval| eval.benchmarks.iter().cloned());
+    let benchmarks: Vec<DataSource> = benchmarks.filter(|_| rule.is_some()).collect();
+    (rule.filter(|_| !benchmarks.is_empty()), benchmarks)
+}
+
+fn dpo_stage(arm: &Arm, settings: &DpoSettings) -> DpoStage {
+    let (decontaminate, benchmarks) = compared(arm, settings.decontaminate);
+    let given = |name: &String| EvaluatedModel::Given(NamedModel::of(name, model(arm, name)));
+    DpoStage {
+        student: settings.student.as_ref().map_or(EvaluatedModel::Trained, given),
+        pairs: settings.pairs,
+        beta: settings.beta,
+        sft_weight: settings.sft_weight,
+        decontaminate,
+        benchmarks,
+        prompt: settings.prompt.clone(),
+        length: settings.length,
+        optimiser: settings.optimiser,
+        max_length: settings.max_length,
+        method: settings.method.clone(),
+        checkpoint_every: settings.checkpoint_every,
+        keep_checkpoints: settings.keep_checkpoints,
+    }
+}
+
 fn eval_stage(arm: &Arm, settings: &EvalSettings, benchmark: &DataSource) -> EvalStage {
     // A plain data set has no settings of its own.
     let plain = !matches!(benchmark, DataSource::Benchmark(_));
     let given = settings.model.as_ref();
-    let evaluated = given.or(arm.train.as_ref().map(|train| &train.student));
+    let taught = || arm.dpo.as_ref().and_then(|dpo| dpo.student.as_ref());
+    let evaluated = given.or(arm.train.as_ref().map(|train| &train.student)).or_else(taught);
     let own = evaluated.map(|name| model(arm, name).sampling).unwrap_or_default();
     EvalStage {
         model: given

@@ -4,6 +4,7 @@ use cord_core::{Digest, Opening, Sampling};
 use serde::Serialize;
 
 use crate::datasets::{DataSource, ProblemSettings};
+use crate::dpo::PairSettings;
 use crate::generate::{Adaptive, Budget, Closing, Draws, Keep, Segmenter};
 use crate::model::{Model, ModelSource};
 use crate::reader::is_default;
@@ -24,6 +25,8 @@ pub enum StageKind {
     Measure,
     /// Trajectories, or rows that are there already, to a student.
     Train,
+    /// Candidates and a student to a student that prefers what was kept.
+    Dpo,
     /// A model and a benchmark to samples.
     Eval,
     /// Samples to what judges say of them.
@@ -40,6 +43,7 @@ impl StageKind {
             Self::Generate => "generate",
             Self::Measure => "measure",
             Self::Train => "train",
+            Self::Dpo => "dpo",
             Self::Eval => "eval",
             Self::Judge => "judge",
             Self::Table => "table",
@@ -52,7 +56,7 @@ impl StageKind {
         match self {
             // 2: more forms of answers are read; gradients on the CPU sum in another order.
             Self::Eval | Self::Train => 2,
-            Self::Problems | Self::Generate | Self::Measure | Self::Judge | Self::Table => 1,
+            Self::Problems | Self::Generate | Self::Measure | Self::Dpo | Self::Judge | Self::Table => 1,
         }
     }
 }
@@ -87,6 +91,11 @@ impl StageSpec {
         self.inputs.iter().find(|input| input.kind == kind).map(|input| input.key)
     }
 
+    /// The only input that is a student.
+    pub fn student(&self) -> Option<Input> {
+        self.inputs.iter().find(|input| matches!(input.kind, StageKind::Train | StageKind::Dpo)).copied()
+    }
+
     /// The keys of all inputs, in order.
     pub fn input_keys(&self) -> Vec<Digest> {
         self.inputs.iter().map(|input| input.key).collect()
@@ -100,6 +109,7 @@ impl StageSpec {
             StageSettings::Generate(_) => format!("generate {}{seed}", self.arms.join(", ")),
             StageSettings::Measure(_) => format!("measure {}{seed}", self.arms.join(", ")),
             StageSettings::Train(_) => format!("train {}{seed}", self.arms.join(", ")),
+            StageSettings::Dpo(_) => format!("dpo {}{seed}", self.arms.join(", ")),
             StageSettings::Eval(eval) => format!("eval {} on {}{seed}", self.arms.join(", "), eval.benchmark),
             StageSettings::Judge(judge) => format!("judge {} on {}{seed}", self.arms.join(", "), judge.benchmark),
             StageSettings::Table(_) => "table".to_owned(),
@@ -129,7 +139,9 @@ pub enum StageSettings {
     Measure(MeasureStage),
     /// Train a student. Inputs: problems and generate, or none where rows are given.
     Train(TrainStage),
-    /// Evaluate a model. Inputs: the benchmark's problems, and train where the model is a student.
+    /// Teach a student preferences. Inputs: problems and generate, and train where it is the trained student.
+    Dpo(DpoStage),
+    /// Evaluate a model. Inputs: the benchmark's problems, and train or dpo where the model is a student.
     Eval(EvalStage),
     /// Have responses judged. Inputs: the benchmark's problems, and the evaluation.
     Judge(JudgeStage),
@@ -191,6 +203,22 @@ pub struct GenerateStage {
     pub adaptive: Option<Adaptive>,
 }
 
+impl GenerateStage {
+    /// The most pairs of a kept and a dropped candidate that one problem can have: every step as long as its budget allows, and
+    /// all siblings far apart.
+    pub fn most_pairs(&self) -> u64 {
+        let siblings = |proposals: u32| u64::from(proposals) * self.teachers.len() as u64;
+        let pairs = |kept: u32, of: u64| u64::from(kept) * of.saturating_sub(1);
+        match &self.search {
+            Search::Beam { width, proposals, .. } => pairs(*width, siblings(*proposals)) * u64::from(self.budget.steps),
+            Search::Mcts { iterations, proposals, .. } => pairs(*iterations, siblings(*proposals)),
+            Search::Curation { trajectories, select, .. }
+            | Search::Single { trajectories, select, .. }
+            | Search::Integration { trajectories, select, .. } => pairs(*select, u64::from(*trajectories)),
+        }
+    }
+}
+
 /// What a measuring stage does.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -235,11 +263,47 @@ pub struct TrainStage {
     pub keep_checkpoints: u32,
 }
 
-/// Which model is evaluated.
+/// What a stage of preference optimisation does.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DpoStage {
+    /// The student as it begins, which is the reference too.
+    pub student: EvaluatedModel,
+    /// Which pairs of the candidates it learns from.
+    pub pairs: PairSettings,
+    /// How much it may leave the model that it begins as.
+    pub beta: f64,
+    /// The weight of the chosen steps' own likelihood.
+    pub sft_weight: f64,
+    /// How the pairs' problems are compared with those of the benchmarks, and with which; absent where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decontaminate: Option<Decontaminate>,
+    /// The benchmarks that the problems are compared with, whole.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub benchmarks: Vec<DataSource>,
+    /// The user's message, with `{question}` in place of the problem.
+    pub prompt: String,
+    /// How long.
+    pub length: TrainLength,
+    /// How each step is taken.
+    pub optimiser: Optimiser,
+    /// The most tokens of a sequence.
+    pub max_length: u32,
+    /// What is trained and measured beside, and what memory it may take.
+    #[serde(skip_serializing_if = "Method::is_default")]
+    pub method: Method,
+    /// Steps between two checkpoints; in no key.
+    pub checkpoint_every: u32,
+    /// How many checkpoints are kept; in no key.
+    #[serde(skip)]
+    pub keep_checkpoints: u32,
+}
+
+/// Which model is evaluated, or taught preferences.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EvaluatedModel {
-    /// The student that the input stage trained.
+    /// The student that an input stage trained.
     Trained,
     /// A model as it is.
     Given(NamedModel),
@@ -313,6 +377,9 @@ pub struct TableRow {
     pub measure: Option<Digest>,
     /// Where its student is.
     pub train: Option<Digest>,
+    /// Where its student is that learnt preferences.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dpo: Option<Digest>,
     /// Where its samples are, for each benchmark in the recipe's order.
     pub evals: Vec<BenchmarkStage>,
 }
@@ -330,6 +397,13 @@ pub struct BenchmarkStage {
     /// What judges say of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub judge: Option<Digest>,
+}
+
+impl TableRow {
+    /// The stage of the student that is tested: the last that made one.
+    pub fn student(&self) -> Option<(StageKind, Digest)> {
+        self.dpo.map(|key| (StageKind::Dpo, key)).or(self.train.map(|key| (StageKind::Train, key)))
+    }
 }
 
 impl NamedModel {

@@ -110,6 +110,10 @@ metrics! {
         Perplexity = "perplexity",
         /// The number of trajectories that are trained on.
         Kept = "kept",
+        /// The number of pairs that `[dpo]` learns from.
+        Pairs = "pairs",
+        /// The share of pairs whose chosen step the student prefers, as it learns: of the last 50 steps of `[dpo]`.
+        Preferred = "preferred",
         /// The share of trajectories that did not end by themselves.
         Truncated = "truncated",
         /// The share of trajectories whose reasoning was closed by `generate.closing = "forced"`; they count as ended.

@@ -92,7 +92,7 @@ impl Method {
         *self == Self::default()
     }
 
-    fn read(fields: &Fields<'_>) -> Self {
+    pub(crate) fn read(fields: &Fields<'_>) -> Self {
         let default = Self::default();
         Self {
             too_long: fields.or("too-long", default.too_long, Field::word),
@@ -209,14 +209,14 @@ impl Default for Decontaminate {
 
 /// What is the default is not written, so that a recipe's digest is what it was before there was a choice.
 #[expect(clippy::ref_option, reason = "serde hands over the field as it is")]
-fn is_default_rule(rule: &Option<Decontaminate>) -> bool {
+pub(crate) fn is_default_rule(rule: &Option<Decontaminate>) -> bool {
     *rule == Some(Decontaminate::default())
 }
 
 impl Decontaminate {
     /// `None` is a fault, `Some(None)` is `false`.
     #[expect(clippy::option_option, reason = "a field's reader gives none after a fault")]
-    fn read(field: &Field<'_>) -> Option<Option<Self>> {
+    pub(crate) fn read(field: &Field<'_>) -> Option<Option<Self>> {
         if let Value::Flag(given) = field.node.value {
             return Some(given.then(Self::default));
         }
@@ -257,6 +257,32 @@ pub struct Optimiser {
     pub clip_norm: f64,
 }
 
+impl Optimiser {
+    /// `learning_rate` is the highest one where the table gives none.
+    pub(crate) fn read(fields: &Fields<'_>, learning_rate: f64) -> Self {
+        let share = |key, default| {
+            fields.or(key, default, |field| field.number("a number from 0 to 1", |x| (0.0..=1.0).contains(&x)))
+        };
+        let positive = |key, default| fields.or(key, default, |field| field.number("a number above 0", |x| x > 0.0));
+        let decay = |key, default| {
+            let expected = "a number of at least 0 and below 1";
+            fields.or(key, default, |field| field.number(expected, |x| (0.0..1.0).contains(&x)))
+        };
+        Self {
+            batch: fields.or("batch", 8, Field::count),
+            learning_rate: positive("learning-rate", learning_rate),
+            schedule: fields.or("schedule", Schedule::Cosine, Field::word),
+            warmup: share("warmup", 0.03),
+            final_learning_rate_share: share("final-learning-rate-share", 0.0),
+            weight_decay: fields.or("weight-decay", 0.0, |field| field.number("a number of at least 0", |x| x >= 0.0)),
+            beta1: decay("beta1", 0.9),
+            beta2: decay("beta2", 0.999),
+            epsilon: positive("epsilon", 1e-8),
+            clip_norm: positive("clip-norm", 1.0),
+        }
+    }
+}
+
 /// What a student learns from.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -280,6 +306,25 @@ pub enum TrainLength {
     Epochs(u32),
     /// So many steps of the optimiser.
     Steps(u32),
+}
+
+impl TrainLength {
+    /// `default` epochs where the table says nothing.
+    pub(crate) fn read(fields: &Fields<'_>, default: u32) -> Self {
+        let epochs = fields.optional("epochs", Field::count);
+        let steps = fields.optional("steps", Field::count);
+        if fields.has("epochs") && fields.has("steps") {
+            fields.fault_at(
+                "steps",
+                FaultKind::Conflict {
+                    expected: format!("one of `{}` and `{}`", fields.path("epochs"), fields.path("steps")),
+                    given: "both".to_owned(),
+                    hint: "remove one".to_owned(),
+                },
+            );
+        }
+        steps.map_or(Self::Epochs(epochs.unwrap_or(default)), Self::Steps)
+    }
 }
 
 /// How the learning rate falls after the warm-up.
@@ -317,40 +362,9 @@ impl TrainSettings {
             Some(TrainData::Generated)
         };
         let prompt = fields.or("prompt", prompt.to_owned(), read_prompt);
-        let epochs = fields.optional("epochs", Field::count);
-        let steps = fields.optional("steps", Field::count);
-        if fields.has("epochs") && fields.has("steps") {
-            fields.fault_at(
-                "steps",
-                FaultKind::Conflict {
-                    expected: format!("one of `{}` and `{}`", fields.path("epochs"), fields.path("steps")),
-                    given: "both".to_owned(),
-                    hint: "remove one".to_owned(),
-                },
-            );
-        }
         // The paper's 5 epochs, batch of 8, 5e-6 and cosine; of the rest it says nothing.
-        let length = steps.map_or(TrainLength::Epochs(epochs.unwrap_or(5)), TrainLength::Steps);
-        let share = |key, default| {
-            fields.or(key, default, |field| field.number("a number from 0 to 1", |x| (0.0..=1.0).contains(&x)))
-        };
-        let positive = |key, default| fields.or(key, default, |field| field.number("a number above 0", |x| x > 0.0));
-        let decay = |key, default| {
-            let expected = "a number of at least 0 and below 1";
-            fields.or(key, default, |field| field.number(expected, |x| (0.0..1.0).contains(&x)))
-        };
-        let optimiser = Optimiser {
-            batch: fields.or("batch", 8, Field::count),
-            learning_rate: positive("learning-rate", 5e-6),
-            schedule: fields.or("schedule", Schedule::Cosine, Field::word),
-            warmup: share("warmup", 0.03),
-            final_learning_rate_share: share("final-learning-rate-share", 0.0),
-            weight_decay: fields.or("weight-decay", 0.0, |field| field.number("a number of at least 0", |x| x >= 0.0)),
-            beta1: decay("beta1", 0.9),
-            beta2: decay("beta2", 0.999),
-            epsilon: positive("epsilon", 1e-8),
-            clip_norm: positive("clip-norm", 1.0),
-        };
+        let length = TrainLength::read(&fields, 5);
+        let optimiser = Optimiser::read(&fields, 5e-6);
         let max_length = fields.or("max-length", 20_480, Field::count);
         let decontaminate = fields.or("decontaminate", Some(Decontaminate::default()), Decontaminate::read);
         let method = Method::read(&fields);

@@ -35,6 +35,7 @@ fn estimate(kind: StageKind, overrides: &[&str]) -> Estimate {
         max_tokens: 50,
         trajectories: 1,
         trajectory_tokens: 120,
+        pairs: 8,
         student: "s".to_owned(),
     };
     plan.of_kind(kind).next().unwrap().estimate(&facts, &recipe.run).unwrap()
@@ -109,6 +110,18 @@ fn students_and_benchmarks_have_theirs() {
     let eval = estimate(StageKind::Eval, &[]);
     check(eval.models["s"].generated, 10.0 * 2.0 * 30.0, 10.0 * 2.0 * 50.0);
     check(eval.total.requests, 20.0, 20.0);
+}
+
+#[test]
+fn preferences_have_theirs() {
+    // Ten problems with 8 pairs each at most, half of them expected; a question of 7 tokens and half of 20 of reasoning, twice.
+    let dpo = ["dpo.max-length=100"];
+    let all = estimate(StageKind::Dpo, &dpo);
+    check(all.models["s"].trained, 40.0 * 34.0, 80.0 * 200.0);
+    let some = estimate(StageKind::Dpo, &[dpo[0], "dpo.pairs-per-problem=3", "dpo.epochs=2"]);
+    check(some.models["s"].trained, 2.0 * 30.0 * 34.0, 2.0 * 30.0 * 200.0);
+    let steps = estimate(StageKind::Dpo, &[dpo[0], "dpo.steps=5", "dpo.batch=4"]);
+    check(steps.models["s"].trained, 20.0 * 34.0, 20.0 * 200.0);
 }
 
 #[test]

@@ -55,7 +55,7 @@ benchmarks = []
      1 | name = "mini cord"
        |        ^^^^^^^^^^^
 
-    cord.toml:2:1: expected one of the keys `arms`, `description`, `eval`, `generate`, `matrix`, `models`, `name`, `problems`, `run`, `seed`, `seeds`, `table`, `train`, got `sead`
+    cord.toml:2:1: expected one of the keys `arms`, `description`, `dpo`, `eval`, `generate`, `matrix`, `models`, `name`, `problems`, `run`, `seed`, `seeds`, `table`, `train`, got `sead`
        |
      2 | sead = 17
        | ^^^^
@@ -177,7 +177,7 @@ benchmarks = []
      25 | benchmarks = []
         |              ^^
 
-    cord.toml:26:2: expected one of the keys `arms`, `description`, `eval`, `generate`, `matrix`, `models`, `name`, `problems`, `run`, `seed`, `seeds`, `table`, `train`, got `tabel`
+    cord.toml:26:2: expected one of the keys `arms`, `description`, `dpo`, `eval`, `generate`, `matrix`, `models`, `name`, `problems`, `run`, `seed`, `seeds`, `table`, `train`, got `tabel`
         |
      26 | [tabel]
         |  ^^^^^
@@ -228,7 +228,7 @@ generate.teachers = []
       in arm `single`
       hint: defined are `adder`, `multiplier`, `closer`
 
-    cord.toml:83:23: expected one of `generate`, `train`, `eval` as `stages`, got `evaluate`
+    cord.toml:83:23: expected one of `generate`, `train`, `dpo`, `eval` as `stages`, got `evaluate`
         |
      83 | stages = ["generate", "evaluate"]
         |                       ^^^^^^^^^^
@@ -352,7 +352,7 @@ fn stages_need_their_tables() {
     insta::assert_snapshot!(report(text, &[]), @r"
     `cord.toml` has 5 faults
 
-    cord.toml:4:1: expected one of the keys `arms`, `description`, `eval`, `generate`, `matrix`, `models`, `name`, `problems`, `run`, `seed`, `seeds`, `table`, `train`, got `stages`
+    cord.toml:4:1: expected one of the keys `arms`, `description`, `dpo`, `eval`, `generate`, `matrix`, `models`, `name`, `problems`, `run`, `seed`, `seeds`, `table`, `train`, got `stages`
        |
      4 | stages = 3
        | ^^^^^^
@@ -384,6 +384,83 @@ fn stages_need_their_tables() {
 }
 
 #[test]
+fn preferences_have_their_faults() {
+    let text = format!(
+        "{MINI}\n[[arms]]\nname = \"two-students\"\ndpo = {{ student = \"base\" }}\n[[arms]]\nname = \"no-student\"\nstages = [\"generate\", \"dpo\"]\n\
+         dpo = {{}}\n[[arms]]\nname = \"no-pairs\"\nstages = [\"dpo\", \"eval\"]\ndpo = {{ student = \"base\" }}\n[[arms]]\nname = \"wild\"\n\
+         dpo = {{ beta = 0, sft-weight = -1, winners = \"all\", pairs-per-problem = 0, epochs = 1, steps = 2, learning_rate = 1, lora = {{ rank = 0 }} }}\n"
+    );
+    insta::assert_snapshot!(report(&text, &[]), @r#"
+    `cord.toml` has 10 faults
+
+    cord.toml:76:1: expected one student, got both `dpo.student` and the one that is trained
+        |
+     76 | dpo = { student = "base" }
+        | ^^^
+      in arm `two-students`
+      hint: remove `dpo.student`, or leave `train` out of `stages`
+
+    cord.toml:79:1: expected preference optimisation to follow training or to have `dpo.student`, got neither
+        |
+     79 | stages = ["generate", "dpo"]
+        | ^^^^^^
+      in arm `no-student`
+      hint: add `[train]`, or name the model as `dpo.student`
+
+    cord.toml:83:1: expected preference optimisation to follow the generation whose candidates it pairs, got none
+        |
+     83 | stages = ["dpo", "eval"]
+        | ^^^^^^
+      in arm `no-pairs`
+      hint: add `[generate]`
+
+    cord.toml:87:16: expected a number above 0 as `dpo.beta`, got `0`
+        |
+     87 | dpo = { beta = 0, sft-weight = -1, winners = "all", pairs-per-problem = 0, epochs = 1, steps = 2, learning_rate = 1, lora = { rank = 0 } }
+        |                ^
+      in arm `wild`
+
+    cord.toml:87:32: expected a number of at least 0 as `dpo.sft-weight`, got `-1`
+        |
+     87 | dpo = { beta = 0, sft-weight = -1, winners = "all", pairs-per-problem = 0, epochs = 1, steps = 2, learning_rate = 1, lora = { rank = 0 } }
+        |                                ^^
+      in arm `wild`
+
+    cord.toml:87:46: expected one of `kept`, `chosen` as `dpo.winners`, got `all`
+        |
+     87 | dpo = { beta = 0, sft-weight = -1, winners = "all", pairs-per-problem = 0, epochs = 1, steps = 2, learning_rate = 1, lora = { rank = 0 } }
+        |                                              ^^^^^
+      in arm `wild`
+
+    cord.toml:87:73: expected a whole number of at least 1 as `dpo.pairs-per-problem`, got `0`
+        |
+     87 | dpo = { beta = 0, sft-weight = -1, winners = "all", pairs-per-problem = 0, epochs = 1, steps = 2, learning_rate = 1, lora = { rank = 0 } }
+        |                                                                         ^
+      in arm `wild`
+
+    cord.toml:87:88: expected one of `dpo.epochs` and `dpo.steps`, got both
+        |
+     87 | dpo = { beta = 0, sft-weight = -1, winners = "all", pairs-per-problem = 0, epochs = 1, steps = 2, learning_rate = 1, lora = { rank = 0 } }
+        |                                                                                        ^^^^^
+      in arm `wild`
+      hint: remove one
+
+    cord.toml:87:99: expected one of the keys `batch`, `beta`, `beta1`, `beta2`, `checkpoint-every`, `clip-norm`, `decontaminate`, `epochs`, `epsilon`, `final-learning-rate-share`, `keep-checkpoints`, `learning-rate`, `lora`, `margin`, `max-length`, `packing`, `pairs-per-problem`, `part-tokens`, `precision`, `prompt`, `recompute`, `schedule`, `sft-weight`, `steps`, `student`, `too-long`, `validation`, `warmup`, `weight-decay`, `winners` in `dpo`, got `learning_rate`
+        |
+     87 | dpo = { beta = 0, sft-weight = -1, winners = "all", pairs-per-problem = 0, epochs = 1, steps = 2, learning_rate = 1, lora = { rank = 0 } }
+        |                                                                                                   ^^^^^^^^^^^^^
+      in arm `wild`
+      hint: did you mean `learning-rate`?
+
+    cord.toml:87:134: expected a whole number of at least 1 as `dpo.lora.rank`, got `0`
+        |
+     87 | dpo = { beta = 0, sft-weight = -1, winners = "all", pairs-per-problem = 0, epochs = 1, steps = 2, learning_rate = 1, lora = { rank = 0 } }
+        |                                                                                                                                      ^
+      in arm `wild`
+    "#);
+}
+
+#[test]
 fn a_column_of_a_judge_wants_a_judge_of_that_benchmark() {
     let of = |metric: &str| MINI.replace("\"eval.mini/hard\"", &format!("\"eval.mini/hard.{metric}\""));
     let judge = |benchmark: &str| [format!("eval.judge={{ models = [\"closer\"], benchmarks = [\"{benchmark}\"] }}")];
@@ -407,7 +484,7 @@ fn a_column_must_be_one_that_the_recipe_fills() {
     insta::assert_snapshot!(report(&text, &["table.paper=3"]), @r#"
     `cord.toml` has 3 faults
 
-    cord.toml:64:56: expected one of `accuracy`, `process-accuracy`, `perplexity`, `kept`, `truncated`, `forced`, `failed`, `generated-tokens`, `scored-tokens`, `tokens-per-trajectory`, `eval.mini/test`, `eval.mini/test.truncated`, `eval.mini/test.unparsed`, `eval.mini/test.generated-tokens`, `eval.mini/test.judge`, `eval.mini/test.unscored`, `eval.mini/test.majority`, `eval.mini/test.macro-f1`, `eval.mini/test.f1`, `eval.mini/hard`, `eval.mini/hard.truncated`, `eval.mini/hard.unparsed`, `eval.mini/hard.generated-tokens`, `eval.mini/hard.judge`, `eval.mini/hard.unscored`, `eval.mini/hard.majority`, `eval.mini/hard.macro-f1`, `eval.mini/hard.f1`, `share.adder`, `share.multiplier`, `share.closer`, `seconds-per-problem`, `seconds`, `cost`, `cost-per-trajectory` as `table.columns`, got `eval.mini/hrd`
+    cord.toml:64:56: expected one of `accuracy`, `process-accuracy`, `perplexity`, `kept`, `pairs`, `preferred`, `truncated`, `forced`, `failed`, `generated-tokens`, `scored-tokens`, `tokens-per-trajectory`, `eval.mini/test`, `eval.mini/test.truncated`, `eval.mini/test.unparsed`, `eval.mini/test.generated-tokens`, `eval.mini/test.judge`, `eval.mini/test.unscored`, `eval.mini/test.majority`, `eval.mini/test.macro-f1`, `eval.mini/test.f1`, `eval.mini/hard`, `eval.mini/hard.truncated`, `eval.mini/hard.unparsed`, `eval.mini/hard.generated-tokens`, `eval.mini/hard.judge`, `eval.mini/hard.unscored`, `eval.mini/hard.majority`, `eval.mini/hard.macro-f1`, `eval.mini/hard.f1`, `share.adder`, `share.multiplier`, `share.closer`, `seconds-per-problem`, `seconds`, `cost`, `cost-per-trajectory` as `table.columns`, got `eval.mini/hrd`
         |
      64 | columns = ["accuracy", "perplexity", "eval.mini/test", "eval.mini/hrd", "eval.mini/test.truncated", "seconds"]
         |                                                        ^^^^^^^^^^^^^^^

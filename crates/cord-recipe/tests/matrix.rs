@@ -134,13 +134,13 @@ fn faults_of_a_grid_have_their_places() {
      11 | "generate.budget" = 3
         |                     ^
 
-    grid.toml:12:1: expected one of the keys `problems`, `models`, `generate`, `train`, `eval` in `matrix`, got `genrate`
+    grid.toml:12:1: expected one of the keys `problems`, `models`, `generate`, `train`, `dpo`, `eval` in `matrix`, got `genrate`
         |
      12 | "genrate.search.width" = [1]
         | ^^^^^^^^^^^^^^^^^^^^^^
       hint: did you mean `generate`?
 
-    grid.toml:13:1: expected one of the keys `problems`, `models`, `generate`, `train`, `eval` in `matrix`, got `run`
+    grid.toml:13:1: expected one of the keys `problems`, `models`, `generate`, `train`, `dpo`, `eval` in `matrix`, got `run`
         |
      13 | run = [1]
         | ^^^

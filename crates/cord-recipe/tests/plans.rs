@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use StageKind::{Eval, Generate, Problems, Table, Train};
+use StageKind::{Dpo, Eval, Generate, Problems, Table, Train};
 use cord_core::Digest;
 use cord_recipe::{Identities, Plan, Recipe, RecipeError, StageKind, StageSettings};
 use proptest::prelude::*;
@@ -250,6 +250,61 @@ fn arms_share_what_is_the_same() {
     assert_ne!(row("cord", 17).generate, row("cord", 18).generate);
     assert_eq!((row("base", 17).generate, row("base", 17).train), (None, None));
     assert_eq!(row("base", 17).evals.len(), 2);
+}
+
+/// An arm that goes on from another's student with what its ledger says.
+const PREFERS: &str = "\n[[arms]]\nname = \"prefers\"\ndpo = { learning-rate = 1e-5 }\n";
+
+#[test]
+fn preferences_follow_training_and_are_what_is_tested() {
+    let (before, after) = (plan(MINI, &[]), plan(&format!("{MINI}{PREFERS}"), &[]));
+    for kind in [Problems, Generate, Train] {
+        let (same, a, b) = shared(&before, &after)[&kind];
+        assert!(same == a && a == b, "the arm makes no other {kind}");
+    }
+    let lines: Vec<String> = after
+        .stages
+        .iter()
+        .filter(|stage| stage.arms == ["prefers"])
+        .map(|stage| {
+            let inputs: Vec<&str> = stage.inputs.iter().map(|input| input.kind.name()).collect();
+            format!("{}: {} <- {}", stage.key.short(), stage.label(), inputs.join(", "))
+        })
+        .collect();
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    2d5f1d96e6a4: dpo prefers, seed 17 <- problems, generate, train
+    7ed5fd112342: dpo prefers, seed 18 <- problems, generate, train
+    17d9df08eb21: eval prefers on mini/test, seed 17 <- problems, dpo
+    274c8c2c9aca: eval prefers on mini/hard, seed 17 <- problems, dpo
+    23142f7a5b43: eval prefers on mini/test, seed 18 <- problems, dpo
+    5ac0437f34dd: eval prefers on mini/hard, seed 18 <- problems, dpo
+    ");
+    let first = after.of_kind(Dpo).next().unwrap();
+    let train = after.stage(first.input(Train).unwrap()).unwrap();
+    assert_eq!(train.arms, ["cord", "prefers"]);
+    assert_eq!(first.student().map(|input| input.kind), Some(Train));
+    let eval = after.of_kind(Eval).find(|stage| stage.arms == ["prefers"] && stage.seed == Some(17)).unwrap();
+    assert_eq!(eval.student().map(|input| (input.kind, input.key)), Some((Dpo, first.key)));
+
+    // What is learnt changes the key; what memory it takes and when it is saved do not, the first as in `[train]`.
+    let key = |more: &str| {
+        let arm = PREFERS.replace("1e-5 }", &format!("1e-5, {more} }}"));
+        plan(&format!("{MINI}{arm}"), &[]).of_kind(Dpo).next().unwrap().key
+    };
+    for more in
+        ["beta = 0.2", "sft-weight = 1", "winners = \"chosen\"", "margin = 0", "pairs-per-problem = 2", "steps = 9"]
+    {
+        assert_ne!(key(more), first.key, "{more}");
+    }
+    for more in ["beta = 0.1", "checkpoint-every = 3", "epochs = 1", "margin = 0.1"] {
+        assert_eq!(key(more), first.key, "{more}");
+    }
+    let given =
+        "\n[[arms]]\nname = \"given\"\nstages = [\"generate\", \"dpo\", \"eval\"]\ndpo = { student = \"base\" }\n";
+    let given = plan(&format!("{MINI}{given}"), &[]);
+    let stage = given.of_kind(Dpo).next().unwrap();
+    let kinds: Vec<StageKind> = stage.inputs.iter().map(|input| input.kind).collect();
+    assert_eq!((kinds, stage.student()), (vec![Problems, Generate], None));
 }
 
 #[test]

@@ -18,9 +18,9 @@ use crate::{StoreError, durable};
 pub struct CurvePoint {
     /// From 1.
     pub step: u64,
-    /// Mean loss of the step's supervised tokens, nats.
+    /// Mean loss of the step, nats: of its supervised tokens, or of its pairs.
     pub loss: f64,
-    /// Mean loss of the held-out examples' supervised tokens, nats, where it was measured after this step.
+    /// The same of what is held out, where it was measured after this step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation_loss: Option<f64>,
     /// The learning rate that it used.
@@ -35,6 +35,23 @@ pub struct CurvePoint {
     pub seconds: f64,
     /// Tokens read by second.
     pub tokens_per_second: f64,
+    /// Of a step on pairs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewards: Option<CurveRewards>,
+}
+
+/// What a step's pairs said before it, as means: how much likelier the student makes them than the model that it began as.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct CurveRewards {
+    /// Of chosen steps, nats.
+    pub chosen: f64,
+    /// Of rejected ones, nats.
+    pub rejected: f64,
+    /// How much more chosen ones have, nats.
+    pub margin: f64,
+    /// The share of pairs whose chosen step has more.
+    pub accuracy: f64,
 }
 
 /// Adds lines to a `curve.jsonl`.
@@ -105,6 +122,7 @@ impl CurvePoint {
             supervised_tokens: 40,
             seconds: 0.5,
             tokens_per_second: 200.0,
+            rewards: None,
         }
     }
 }

@@ -61,7 +61,17 @@ impl EventFile {
             ("train/tokens_per_second", point.tokens_per_second),
         ];
         let mut summary = Vec::new();
-        for (tag, value) in always.into_iter().chain(point.validation_loss.map(|loss| ("validation/loss", loss))) {
+        let held_out = point.validation_loss.map(|loss| ("validation/loss", loss));
+        // Under the names that other trainers give them.
+        let rewards = point.rewards.map(|rewards| {
+            [
+                ("rewards/chosen", rewards.chosen),
+                ("rewards/rejected", rewards.rejected),
+                ("rewards/margins", rewards.margin),
+                ("rewards/accuracies", rewards.accuracy),
+            ]
+        });
+        for (tag, value) in always.into_iter().chain(held_out).chain(rewards.into_iter().flatten()) {
             let mut scalar = Vec::new();
             bytes(&mut scalar, 1, tag.as_bytes());
             // Field 2, of 32 bits.

@@ -61,7 +61,7 @@ mod writer;
 
 pub use by_problem::ByProblem;
 pub use costs::{Costs, ModelCosts, ProblemCosts};
-pub use curve::{CurvePoint, CurveWriter, read_curve};
+pub use curve::{CurvePoint, CurveRewards, CurveWriter, read_curve};
 pub use dataset::{DatasetColumn, dataset_to_parquet, write_file};
 pub use download::download;
 pub use error::StoreError;

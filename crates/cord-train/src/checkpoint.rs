@@ -10,6 +10,7 @@ use cord_lm::{Dtype, HostTensor, ParamMut, Transformer, read_tensors, write_tens
 use serde::{Deserialize, Serialize};
 
 use crate::adamw::flat;
+use crate::dpo::Rewards;
 use crate::validation::Validated;
 use crate::{AdamW, TrainError};
 
@@ -37,6 +38,9 @@ pub(crate) struct Progress {
     pub(crate) losses: Vec<f64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) validations: Vec<Validated>,
+    /// Of every step on pairs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) rewards: Vec<Rewards>,
 }
 
 /// Saves the state after a step. The tensors' file is named by the step, and the small state file, renamed into

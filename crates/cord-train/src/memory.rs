@@ -4,7 +4,7 @@ use std::fmt;
 
 use cord_lm::{DeviceSpec, LmConfig, LoraConfig, PackedBytes, packed_bytes};
 
-use crate::{Example, TrainSettings};
+use crate::{Example, Pair, TrainSettings};
 
 /// Bytes of a run at its peak, by part: an estimate by counting, for the longest part of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct Memory {
     pub pass: PackedBytes,
     /// Passes side by side.
     pub passes: usize,
-    /// Tokens of the longest example.
+    /// Tokens of the longest sequence.
     pub longest: usize,
 }
 
@@ -31,23 +31,44 @@ impl Memory {
     }
 }
 
-/// What training will take on these examples, with `threads` parts side by side.
+/// What is learnt from, by the lengths of its sequences.
+pub trait Lengths {
+    /// Tokens of each sequence that must share a part with the others.
+    fn lengths(&self) -> Vec<usize>;
+}
+
+impl Lengths for Example {
+    fn lengths(&self) -> Vec<usize> {
+        vec![self.ids.len()]
+    }
+}
+
+impl Lengths for Pair {
+    fn lengths(&self) -> Vec<usize> {
+        [&self.chosen, &self.rejected].map(|continuation| self.prompt.len() + continuation.len()).to_vec()
+    }
+}
+
+/// What training will take on these examples or pairs, with `threads` parts side by side.
 pub fn memory(
     config: &LmConfig,
-    examples: &[Example],
+    items: &[impl Lengths],
     settings: &TrainSettings,
     threads: usize,
     device: DeviceSpec,
 ) -> Memory {
     const F32: usize = 4;
     let limit = settings.max_length.min(config.context);
-    let mut lengths: Vec<usize> = examples.iter().map(|e| e.ids.len().min(limit)).collect();
-    lengths.sort_unstable();
-    let longest = lengths.last().copied().unwrap_or(0);
-    // A part holds at least one example, and never more than a batch.
-    let batch: usize = lengths.iter().rev().take(settings.batch).sum();
-    let tokens = settings.part_tokens.min(batch).max(longest);
-    let passes = if tokens == longest && settings.batch == 1 { 1 } else { threads.min(settings.batch).max(1) };
+    let cut: Vec<Vec<usize>> =
+        items.iter().map(|item| item.lengths().into_iter().map(|tokens| tokens.min(limit)).collect()).collect();
+    let longest = cut.iter().flatten().copied().max().unwrap_or(0);
+    let mut sums: Vec<usize> = cut.iter().map(|lengths| lengths.iter().sum()).collect();
+    sums.sort_unstable();
+    let whole = sums.last().copied().unwrap_or(0);
+    // A part holds at least one example or pair, and never more than a batch.
+    let batch: usize = sums.iter().rev().take(settings.batch).sum();
+    let tokens = settings.part_tokens.min(batch).max(whole);
+    let passes = if tokens == whole && settings.batch == 1 { 1 } else { threads.min(settings.batch).max(1) };
     let trained = match &settings.lora {
         Some(lora) => adapters(config, lora),
         None => config.parameters(),
@@ -94,7 +115,7 @@ impl fmt::Display for Memory {
         let PackedBytes { blocks, attention, head } = self.pass;
         write!(
             f,
-            "{:.2} GiB: weights {:.2}, gradients {:.2}, moments {:.2}, {} × (activations {:.2}, attention {:.2}, head {:.2}); the longest example has {} tokens",
+            "{:.2} GiB: weights {:.2}, gradients {:.2}, moments {:.2}, {} × (activations {:.2}, attention {:.2}, head {:.2}); the longest sequence has {} tokens",
             gib(self.bytes()),
             gib(self.weights),
             gib(self.gradients),

@@ -1,12 +1,8 @@
 //! The loss on examples that are not learnt from, and what follows from it: which weights are the best, and when to stop.
 
-use std::borrow::Cow;
-
-use cord_lm::{Supervised, Transformer, packed_loss};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::{Example, TrainError, TrainSettings, packing, sft};
+use crate::{TrainError, TrainSettings};
 
 /// When the loss is measured, and what is made of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +20,7 @@ pub struct Validation {
 pub struct Validated {
     /// After this step.
     pub step: usize,
-    /// Mean loss of the supervised tokens, nats.
+    /// Mean loss, nats: of the supervised tokens, or of the pairs.
     pub loss: f64,
 }
 
@@ -68,40 +64,18 @@ impl Course {
     }
 }
 
-/// The examples to measure on.
-pub(crate) fn choose<'a>(
-    examples: &'a [Example],
-    settings: &TrainSettings,
-    model: &Transformer,
-) -> Result<Vec<Cow<'a, Example>>, TrainError> {
-    match (&settings.validation, examples) {
-        (None, _) => Ok(Vec::new()),
+/// Is there something to measure on, and is it wanted?
+pub(crate) fn wanted<T>(settings: &TrainSettings, held_out: &[T]) -> Result<bool, TrainError> {
+    match (&settings.validation, held_out) {
+        (None, _) => Ok(false),
         (Some(validation), _) if validation.every == 0 => Err(TrainError::Settings {
             faults: vec!["expected at least 1 step between two validations, got 0".to_owned()],
         }),
         (Some(_), []) => Err(TrainError::Settings {
             faults: vec!["expected validation examples for the setting `validation`, got none".to_owned()],
         }),
-        (Some(_), examples) => Ok(sft::choose(examples, settings, model)?.kept),
+        (Some(_), _) => Ok(true),
     }
-}
-
-/// The mean loss of the examples' supervised tokens, whatever the number of threads.
-pub(crate) fn loss(
-    model: &Transformer,
-    examples: &[Cow<'_, Example>],
-    part_tokens: usize,
-    pool: &rayon::ThreadPool,
-) -> f64 {
-    let all: Vec<&Example> = examples.iter().map(AsRef::as_ref).collect();
-    let supervised: usize = all.iter().map(|e| e.supervised_tokens()).sum();
-    let parts = packing::pack(&all, part_tokens);
-    let of = |part: &Vec<&Example>| {
-        let samples: Vec<Supervised<'_>> = part.iter().map(|e| e.sample()).collect();
-        packed_loss(model, &samples)
-    };
-    let sums: Vec<f64> = pool.install(|| parts.par_iter().map(of).collect());
-    sums.iter().sum::<f64>() / supervised as f64
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ fn families(scale: f64) -> Vec<(&'static str, Transformer)> {
 }
 
 fn samples(examples: &[Example]) -> Vec<Supervised<'_>> {
-    examples.iter().map(|e| Supervised { ids: &e.ids, supervised: &e.supervised }).collect()
+    examples.iter().map(|e| Supervised { ids: &e.ids, supervised: &e.supervised, weight: 1.0 }).collect()
 }
 
 fn host(gradients: Vec<burn::tensor::Tensor<1>>) -> Vec<Vec<f32>> {
@@ -64,11 +64,11 @@ fn distance(one: &[Vec<f32>], two: &[Vec<f32>]) -> f32 {
 fn a_pack_is_the_sum_of_its_samples_in_every_family() {
     let examples = uneven();
     for (family, model) in families(2.0) {
-        let (loss, together) = packed_gradient(&model, &samples(&examples), 1.0, Pass::default());
+        let (loss, together) = packed_gradient(&model, &samples(&examples), Pass::default());
         let together = host(together);
         let mut sum: Option<(f64, Vec<Vec<f32>>)> = None;
         for one in samples(&examples) {
-            let (loss, gradient) = packed_gradient(&model, &[one], 1.0, Pass::default());
+            let (loss, gradient) = packed_gradient(&model, &[one], Pass::default());
             let gradient = host(gradient);
             sum = Some(match sum {
                 None => (loss, gradient),
@@ -85,8 +85,7 @@ fn a_pack_is_the_sum_of_its_samples_in_every_family() {
         let measured = packed_loss(&model, &samples(&examples));
         assert!((loss - measured).abs() < 1e-3, "{family}: {loss} {measured}");
         // Recomputing repeats the same operations.
-        let (again, recomputed) =
-            packed_gradient(&model, &samples(&examples), 1.0, Pass { recompute: true, bf16: false });
+        let (again, recomputed) = packed_gradient(&model, &samples(&examples), Pass { recompute: true, bf16: false });
         assert!(again == loss && host(recomputed) == together, "{family}: recomputing changes a bit");
     }
 }
@@ -96,7 +95,7 @@ fn a_gradient_is_what_the_loss_does_in_every_family() {
     // In the direction of the gradient itself the loss must change by its square.
     let examples = &uneven()[..3];
     for (family, model) in families(2.0) {
-        let (_, gradient) = packed_gradient(&model, &samples(examples), 1.0, Pass { recompute: true, bf16: false });
+        let (_, gradient) = packed_gradient(&model, &samples(examples), Pass { recompute: true, bf16: false });
         let square: f64 = host(gradient.clone()).iter().flatten().map(|g| f64::from(*g).powi(2)).sum();
         let step = 2e-3 / square.sqrt();
         let moved = |sign: f64| {
@@ -139,7 +138,7 @@ fn attention_in_pieces_is_attention_at_once() {
             continue;
         }
         let (loss, gradient) =
-            packed_gradient(&model, &samples(std::slice::from_ref(&long)), 1.0, Pass { recompute: true, bf16: false });
+            packed_gradient(&model, &samples(std::slice::from_ref(&long)), Pass { recompute: true, bf16: false });
         // Whole rows with one mask, by burn's own backward pass.
         let mut tracked = model.autodiff();
         let ids: Vec<i64> = long.ids[..2599].iter().map(|id| i64::from(*id)).collect();
@@ -323,7 +322,7 @@ fn a_sample_of_20k_tokens_of_a_model_of_1_5b_is_planned_to_fit_80_gb_and_without
 fn half_precision_points_where_f32_does_and_loses_no_small_step() {
     let examples = uneven();
     for (family, model) in families(1.0) {
-        let gradient = |bf16| host(packed_gradient(&model, &samples(&examples), 1.0, Pass { recompute: true, bf16 }).1);
+        let gradient = |bf16| host(packed_gradient(&model, &samples(&examples), Pass { recompute: true, bf16 }).1);
         let (half, full) = (gradient(true), gradient(false));
         let dot = |a: &[Vec<f32>], b: &[Vec<f32>]| -> f64 {
             a.iter().flatten().zip(b.iter().flatten()).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()

@@ -1,11 +1,14 @@
 //! A whole run against PyTorch: 20 steps of AdamW with warm-up, cosine, global clipping and weight decay on linear
-//! layers, over ragged sequences with masks. Made by `scripts/make-training-fixture`.
+//! layers, over ragged sequences with masks, and over pairs by direct preference optimisation. Made by `scripts/make-training-fixture`.
 
 use std::path::{Path, PathBuf};
 
 use cord_core::Seed;
 use cord_lm::{DeviceSpec, ParamMut, Transformer, open_device};
-use cord_train::{AdamWConfig, Example, LengthPolicy, RunLength, Schedule, StepReport, TrainSettings, train};
+use cord_train::{
+    AdamWConfig, Example, LengthPolicy, Pair, Pairs, Preference, Rewards, RunLength, Schedule, StepReport,
+    TrainSettings, train, train_on_pairs,
+};
 use serde::Deserialize;
 
 /// The largest absolute difference of a step's loss or of a weight after the last step. Both sides compute in f32 and
@@ -22,11 +25,28 @@ struct Run {
     losses: Vec<f64>,
     gradient_norms: Vec<f64>,
     learning_rates: Vec<f64>,
+    #[serde(default)]
     examples: Vec<Example>,
+    preference: Option<Preference>,
+    #[serde(default)]
+    rewards: Vec<Rewards>,
+    #[serde(default)]
+    pairs: Vec<Pair>,
 }
 
-fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/adamw-20-steps")
+fn fixture(name: &str) -> (Transformer, Run) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+    read(&folder)
+}
+
+fn read(folder: &Path) -> (Transformer, Run) {
+    let trained = Transformer::from_dir(folder, &open_device(DeviceSpec::Cpu).unwrap()).unwrap();
+    (trained, serde_json::from_str(&std::fs::read_to_string(folder.join("run.json")).unwrap()).unwrap())
+}
+
+fn tiny_llama() -> Transformer {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cord-lm/tests/fixtures/tiny-llama");
+    Transformer::from_dir(&folder, &open_device(DeviceSpec::Cpu).unwrap()).unwrap()
 }
 
 fn weights(model: &Transformer) -> Vec<(String, Vec<f32>)> {
@@ -63,7 +83,7 @@ fn largest(given: impl Iterator<Item = f64>, expected: &[f64]) -> f64 {
 fn settings(run: &Run, part_tokens: usize, packing: bool) -> TrainSettings {
     TrainSettings {
         length: RunLength::Steps(run.steps),
-        batch: run.examples.len(),
+        batch: run.examples.len() + run.pairs.len(),
         schedule: run.schedule,
         adamw: run.adamw,
         clip_norm: run.clip_norm,
@@ -91,8 +111,7 @@ fn twenty_steps_of_a_real_model_equal_those_of_pytorch() {
     };
     let device = open_device(DeviceSpec::Cpu).unwrap();
     let start = Transformer::from_dir(&start, &device).unwrap();
-    let expected = Transformer::from_dir(&fixture, &device).unwrap();
-    let run: Run = serde_json::from_str(&std::fs::read_to_string(fixture.join("run.json")).unwrap()).unwrap();
+    let (expected, run) = read(&fixture);
     for packing in [false, true] {
         let settings = settings(&run, 1024, packing);
         let (trained, report) =
@@ -115,11 +134,8 @@ fn distance(one: &Transformer, two: &Transformer) -> f64 {
 
 #[test]
 fn twenty_steps_equal_those_of_pytorch() {
-    let device = open_device(DeviceSpec::Cpu).unwrap();
-    let start = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cord-lm/tests/fixtures/tiny-llama");
-    let start = Transformer::from_dir(&start, &device).unwrap();
-    let expected = Transformer::from_dir(&fixture(), &device).unwrap();
-    let run: Run = serde_json::from_str(&std::fs::read_to_string(fixture().join("run.json")).unwrap()).unwrap();
+    let start = tiny_llama();
+    let (expected, run) = fixture("adamw-20-steps");
     // What the fixture is worth: it clips some steps and not others, and moves the weights far.
     assert!(run.gradient_norms.iter().any(|n| *n < run.clip_norm) && run.gradient_norms.iter().any(|n| *n > 1.5));
     assert!(difference(&start, &expected).0 > 1e-2);
@@ -143,5 +159,40 @@ fn twenty_steps_equal_those_of_pytorch() {
         assert!(norms < 10.0 * TOLERANCE, "parts of {part_tokens}: the largest difference of a norm is {norms:e}");
         let (weights, name) = difference(&trained, &expected);
         assert!(weights < TOLERANCE, "parts of {part_tokens}: the largest difference is {weights:e} in `{name}`");
+    }
+}
+
+#[test]
+fn twenty_steps_on_pairs_equal_those_of_pytorch() {
+    let start = tiny_llama();
+    let (expected, run) = fixture("dpo-20-steps");
+    assert!(run.gradient_norms.iter().any(|n| *n < run.clip_norm) && run.gradient_norms.iter().any(|n| *n > 1.5));
+    assert!(difference(&start, &expected).0 > 1e-2);
+    let data = Pairs { training: &run.pairs, validation: &[], preference: run.preference.unwrap() };
+
+    for (part_tokens, threads, packing) in [(1024, 1, false), (1, 1, false), (64, 2, false), (64, 2, true)] {
+        let settings = settings(&run, part_tokens, packing);
+        let mut steps: Vec<StepReport> = Vec::new();
+        let (trained, report) =
+            train_on_pairs(start.clone(), &data, &settings, None, threads, &|| false, &mut |step| steps.push(*step))
+                .unwrap();
+        assert_eq!((report.examples, report.too_long, report.unsupervised), (run.pairs.len(), 0, 0));
+
+        let losses = largest(report.losses.iter().copied(), &run.losses);
+        assert!(losses < TOLERANCE, "parts of {part_tokens}: the largest difference of a loss is {losses:e}");
+        let norms = largest(steps.iter().map(|s| s.gradient_norm), &run.gradient_norms);
+        assert!(norms < 10.0 * TOLERANCE, "parts of {part_tokens}: the largest difference of a norm is {norms:e}");
+        let (weights, name) = difference(&trained, &expected);
+        assert!(weights < TOLERANCE, "parts of {part_tokens}: the largest difference is {weights:e} in `{name}`");
+        let of = |which: fn(&Rewards) -> f64| -> f64 {
+            let expected: Vec<f64> = run.rewards.iter().map(which).collect();
+            largest(report.rewards.iter().map(which), &expected)
+        };
+        let rewards = of(|one| one.chosen).max(of(|one| one.rejected));
+        assert!(
+            rewards < 10.0 * TOLERANCE,
+            "parts of {part_tokens}: the largest difference of a reward is {rewards:e}"
+        );
+        assert!(of(|one| one.accuracy) < 1e-12, "parts of {part_tokens}");
     }
 }

@@ -96,7 +96,7 @@ impl Pool {
         let mut arm = self.arm.clone();
         arm.name = self.name(subset);
         if !args.students {
-            (arm.train, arm.eval) = (None, None);
+            (arm.train, arm.dpo, arm.eval) = (None, None, None);
         }
         if let Some(generate) = &mut arm.generate {
             generate.teachers = self.members(subset);
@@ -118,7 +118,7 @@ impl Pool {
         }
         let eval = cord_recipe::EvalSettings { model: Some(train.student.clone()), ..eval.clone() };
         let (name, models) = (NOBODY.to_owned(), self.arm.models.clone());
-        Some(Arm { name, models, problems: None, generate: None, train: None, eval: Some(eval) })
+        Some(Arm { name, models, problems: None, generate: None, train: None, dpo: None, eval: Some(eval) })
     }
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct ArmStages {
     pub(super) problems: Option<Digest>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) train: Option<Digest>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) dpo: Option<Digest>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) evals: Vec<Evaluation>,
 }
@@ -71,6 +73,7 @@ impl RunArms {
             generate: row.generate,
             problems: row.problems,
             train: row.train,
+            dpo: row.dpo,
             evals: row.evals.iter().map(|one| Evaluation { problems: one.problems, eval: one.eval }).collect(),
         });
         let stages = plan.stages.iter().filter(|stage| stage.kind != StageKind::Table).map(|stage| PlannedStage {
@@ -98,35 +101,34 @@ impl RunArms {
             let problems = input(generate, StageKind::Problems);
             let arm = format!("{} {}", search(&generate.manifest().settings), generate.key().short());
             let own = ArmStages { arm, generate: Some(generate.key()), problems, ..ArmStages::default() };
-            let students = of_kind(StageKind::Train)
-                .filter(|train| input(train, StageKind::Generate) == Some(generate.key()))
-                .map(|train| {
-                    (
-                        train.key(),
-                        of_kind(StageKind::Eval).filter(move |eval| input(eval, StageKind::Train) == Some(train.key())),
-                    )
-                });
+            let of_own = |one: &&StageFolder| input(one, StageKind::Generate) == Some(generate.key());
+            let tested = |kind: StageKind, student: Digest| {
+                let evals = of_kind(StageKind::Eval).filter(|eval| input(eval, kind) == Some(student));
+                evals.filter_map(evaluation).collect::<Vec<_>>()
+            };
             let mut alone = true;
-            for (train, evals) in students {
+            for train in of_kind(StageKind::Train).filter(of_own) {
                 alone = false;
-                arms.push(ArmStages {
-                    train: Some(train),
-                    evals: evals.filter_map(evaluation).collect(),
-                    ..own.clone()
-                });
+                let evals = tested(StageKind::Train, train.key());
+                arms.push(ArmStages { train: Some(train.key()), evals, ..own.clone() });
+            }
+            for dpo in of_kind(StageKind::Dpo).filter(of_own) {
+                alone = false;
+                let (train, evals) = (input(dpo, StageKind::Train), tested(StageKind::Dpo, dpo.key()));
+                arms.push(ArmStages { train, dpo: Some(dpo.key()), evals, ..own.clone() });
             }
             if alone {
                 arms.push(own);
             }
         }
-        let generated = |train: Digest| arms.iter().any(|arm| arm.train == Some(train));
+        let generated = |student: Digest| arms.iter().any(|arm| [arm.train, arm.dpo].contains(&Some(student)));
         let mut others: BTreeMap<String, ArmStages> = BTreeMap::new();
         for train in of_kind(StageKind::Train).filter(|train| !generated(train.key())) {
             let arm = format!("student {}", train.key().short());
             others.insert(arm.clone(), ArmStages { arm, train: Some(train.key()), ..ArmStages::default() });
         }
         for eval in of_kind(StageKind::Eval) {
-            let arm = match input(eval, StageKind::Train) {
+            let arm = match input(eval, StageKind::Train).or_else(|| input(eval, StageKind::Dpo)) {
                 Some(train) if generated(train) => continue,
                 Some(train) => format!("student {}", train.short()),
                 None => model(&eval.manifest().settings),

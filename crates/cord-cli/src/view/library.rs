@@ -219,17 +219,21 @@ impl Library {
     }
 
     fn add_curves(&mut self, run: &Run, arms: &RunArms, naming: &Naming<'_>) -> Result<()> {
-        let mut labels: Vec<(Digest, Vec<String>)> = Vec::new();
+        let mut labels: Vec<(StageKind, Digest, Vec<String>)> = Vec::new();
         for row in &arms.arms {
-            let Some(train) = row.train else { continue };
             let label = naming.label(row);
-            match labels.iter_mut().find(|(key, _)| *key == train) {
-                Some((_, known)) => known.push(label),
-                None => labels.push((train, vec![label])),
+            let students =
+                [(StageKind::Train, row.train, label.clone()), (StageKind::Dpo, row.dpo, format!("{label}, DPO"))];
+            for (kind, key, label) in students {
+                let Some(key) = key else { continue };
+                match labels.iter_mut().find(|(_, known, _)| *known == key) {
+                    Some((.., known)) => known.push(label),
+                    None => labels.push((kind, key, vec![label])),
+                }
             }
         }
-        for (key, labels) in labels {
-            let name = StageKind::Train.name();
+        for (kind, key, labels) in labels {
+            let name = kind.name();
             let label = labels.join(", ");
             let curve = match run.store.find(name, key)? {
                 Some(folder) => finished_curve(label, &folder)?,

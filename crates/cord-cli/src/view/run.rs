@@ -146,7 +146,7 @@ impl Run {
     /// How far an unfinished stage is. Its files may be in the middle of being written: what can't be read is not known.
     fn progress(&self, kind: &str, key: Digest) -> Option<String> {
         let partial = self.partial(kind, key);
-        if kind == "train" {
+        if ["train", "dpo"].contains(&kind) {
             let step = read_curve(&partial.join("curve.jsonl")).ok()?.last()?.step;
             return Some(format!("step {step}"));
         }
