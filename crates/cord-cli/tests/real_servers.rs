@@ -185,7 +185,7 @@ fn greedy_texts_agree() {
 fn scoring_a_growing_trajectory_reads_what_is_new() {
     let here = engine(&folder(SMOLLM2));
     let there = served(SERVER, &folder(SMOLLM2));
-    let renderer = Renderer::from_dir(&folder()).unwrap();
+    let renderer = Renderer::from_dir(&folder(SMOLLM2)).unwrap();
     let question = "A farmer has 48 hens and sells half of them each week. How many are left after four weeks?";
     let mut reasoning = String::new();
     let (mut naive, mut scored) = (0u64, 0u64);
