@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use cord_core::{Digest, Message, Problem, Prompt};
 use cord_eval::{AnswerColumn, Benchmark, Columns, Names, RowShape};
-use cord_generate::{IntegrationPrompt, JudgmentPrompt, PromptTemplate, RewardPrompt};
+use cord_generate::{IntegrationPrompt, PromptTemplate};
 use cord_mini::Task;
 use cord_recipe::{DataSource, RowFile, RunSettings};
 use cord_store::{read_jsonl, read_records};
@@ -413,9 +413,9 @@ pub(crate) fn rows(source: &DataSource, limit: Option<u32>, prompt: &str, data: 
             spec.count = spec.count.min(count);
             let rows = cord_mini::corpus(&spec).with_context(|| format!("`{}`", path.display()))?;
             let row = |row: &cord_mini::CorpusRow| {
-                let (message, verdict) = asked(row).with_context(|| format!("`{}`: `[corpus]`", path.display()))?;
-                let (prompt, completion) = row.example(message, verdict);
-                Ok(TrainingRow { id: row.id.clone(), text: RowText::Completion(prompt, completion) })
+                let message = asked(row).with_context(|| format!("`{}`: `[corpus]`", path.display()))?;
+                let (prompt, completion) = row.example(message);
+                Ok(TrainingRow { id: row.id.clone(), text: RowText::Completion(prompt, completion.to_owned()) })
             };
             rows.iter().map(row).collect::<Result<Vec<_>>>()?
         }
@@ -426,31 +426,17 @@ pub(crate) fn rows(source: &DataSource, limit: Option<u32>, prompt: &str, data: 
     Ok(rows)
 }
 
-/// The message of a row in the words that the roles use, and its verdict, if it is one.
-fn asked(row: &cord_mini::CorpusRow) -> Result<(String, &'static str)> {
-    fn version<T: serde::de::DeserializeOwned>(name: &str) -> Result<T> {
-        serde_json::from_value(name.into()).context("`editing`: `prompt`")
-    }
-    let question = &row.question;
-    Ok(match &row.task {
-        Task::Solve => (question.clone(), ""),
+/// The message of a row, in the words of the generator's roles.
+fn asked(row: &cord_mini::CorpusRow) -> Result<String> {
+    match &row.task {
+        Task::Solve => Ok(row.question.clone()),
         Task::Merge { prompt, attempts } => {
+            let prompt: IntegrationPrompt =
+                serde_json::from_value(prompt.as_str().into()).context("`merging.prompt`")?;
             let attempts: Vec<&str> = attempts.iter().map(String::as_str).collect();
-            (version::<IntegrationPrompt>(prompt)?.message(question, &attempts), "")
+            Ok(prompt.message(&row.question, &attempts))
         }
-        Task::Judge { prompt, answer, step } => {
-            let prompt: JudgmentPrompt = version(prompt)?;
-            (prompt.message(question, answer, &step.prefix, &step.text), prompt.verdict(step.right))
-        }
-        Task::Reward { prompt, step } => {
-            let prompt: RewardPrompt = version(prompt)?;
-            let asked = prompt.prompt(question, &step.prefix, &step.text);
-            let ([message], "") = (&asked.messages[..], asked.prefix.as_str()) else {
-                bail!("`editing.reward.prompt`: expected a prompt of one turn in words, got one for a reward head");
-            };
-            (message.content.clone(), prompt.verdict(step.right))
-        }
-    })
+    }
 }
 
 /// A problem with its published solution, as a trajectory is written: the solution is the reasoning; what was published as the answer's

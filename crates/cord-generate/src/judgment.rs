@@ -41,13 +41,13 @@ impl JudgmentPrompt {
 
 impl JudgmentPrompt {
     /// What a judge is told of a step and of the reasoning before it.
-    pub fn message(self, question: &str, answer: &str, prefix: &str, step: &str) -> String {
+    fn message(self, question: &str, answer: &str, prefix: &str, step: &str) -> String {
         let values = [("question", question), ("answer", answer), ("prefix", prefix), ("step", step)];
         self.choice().instruction.fill(&values)
     }
 
     /// The last line of its reply.
-    pub fn verdict(self, right: bool) -> &'static str {
+    fn verdict(self, right: bool) -> &'static str {
         self.choice().reply(right)
     }
 }

@@ -45,7 +45,7 @@ impl RewardPrompt {
 
 impl RewardPrompt {
     /// What the model is asked about a step and the reasoning before it.
-    pub fn prompt(self, question: &str, prefix: &str, step: &str) -> Prompt {
+    fn prompt(self, question: &str, prefix: &str, step: &str) -> Prompt {
         let filled = self.choice().instruction.fill(&[("question", question), ("prefix", prefix), ("step", step)]);
         let plain = |messages, prefix| Prompt { messages, opening: Opening::Plain, prefix };
         match self {
@@ -64,7 +64,7 @@ impl RewardPrompt {
     }
 
     /// Its reply.
-    pub fn verdict(self, right: bool) -> &'static str {
+    fn verdict(self, right: bool) -> &'static str {
         self.choice().reply(right)
     }
 }

@@ -3,8 +3,8 @@
 use cord_core::{Message, Opening, Prompt, Seed, SeedStream};
 use serde::{Deserialize, Serialize};
 
-use crate::editing::{Editing, Task};
 use crate::error::Faults;
+use crate::merging::{Merging, Task};
 use crate::problems::equally;
 use crate::{Chain, Dialects, LONGEST, MiniError, PerKind, Split, wording};
 
@@ -36,9 +36,9 @@ pub struct CorpusSpec {
     /// Rows whose first steps someone else wrote; none by default.
     #[serde(default)]
     pub foreign: Option<Foreign>,
-    /// Rows that read what others wrote instead of solving; none by default.
+    /// Rows that merge what others wrote instead of solving; none by default.
     #[serde(default)]
-    pub editing: Option<Editing>,
+    pub merging: Option<Merging>,
     /// How steps are told.
     #[serde(default)]
     pub dialects: Dialects,
@@ -63,8 +63,8 @@ fn default_cut() -> f64 {
     0.3
 }
 
-/// One example. Where it solves or merges, `prefix` and `completion` concatenate to the assistant's whole text, which begins
-/// with `<think>` and a line break; where it gives a verdict, there is no reasoning block.
+/// One example. `prefix` and `completion` concatenate to the assistant's whole text, which begins with `<think>` and a line
+/// break.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CorpusRow {
     /// Unique in the corpus.
@@ -80,22 +80,15 @@ pub struct CorpusRow {
 }
 
 impl CorpusRow {
-    /// The prompt with the prefix in place, and the text to be learnt after it; `message` and `verdict` are in the words of
-    /// the task. The reasoning block is open, but not where a verdict is asked for.
-    pub fn example(&self, message: String, verdict: &str) -> (Prompt, String) {
+    /// The prompt with the reasoning block opened and the prefix in place, and the text to be learnt after it; `message` is the task in
+    /// words.
+    pub fn example(&self, message: String) -> (Prompt, &str) {
         let messages = vec![Message::user(message)];
-        let opening = match self.task {
-            Task::Solve | Task::Merge { .. } => Opening::Think,
-            Task::Judge { .. } | Task::Reward { .. } => {
-                let prompt = Prompt { messages, opening: Opening::Plain, prefix: String::new() };
-                return (prompt, format!("{}{verdict}", self.completion));
-            }
-        };
         let (prefix, completion) = match self.prefix.strip_prefix(OPENING) {
             Some(prefix) => (prefix, self.completion.as_str()),
             None => ("", self.completion.strip_prefix(OPENING).unwrap_or(&self.completion)),
         };
-        (Prompt { messages, opening, prefix: prefix.to_owned() }, completion.to_owned())
+        (Prompt { messages, opening: Opening::Think, prefix: prefix.to_owned() }, completion)
     }
 }
 
@@ -115,8 +108,8 @@ pub fn corpus(spec: &CorpusSpec) -> Result<Vec<CorpusRow>, MiniError> {
         faults.share("foreign.share", foreign.share);
         faults.reliability("foreign.reliability", &foreign.reliability);
     }
-    if let Some(editing) = &spec.editing {
-        editing.check(&mut faults);
+    if let Some(merging) = &spec.merging {
+        merging.check(&mut faults);
     }
     faults.finish()?;
 
@@ -141,7 +134,7 @@ fn train_chain(spec: &CorpusSpec, seed: &Seed) -> Option<Chain> {
 fn row(spec: &CorpusSpec, index: usize, chain: &Chain, seed: &Seed) -> CorpusRow {
     let id = format!("mini-corpus-{index:06}");
     let question = wording::question(&mut seed.named("question").stream(), chain);
-    if let Some((task, completion)) = spec.editing.as_ref().and_then(|editing| editing.row(spec, chain, seed)) {
+    if let Some((task, completion)) = spec.merging.as_ref().and_then(|merging| merging.row(spec, chain, seed)) {
         return CorpusRow { id, question, task, prefix: String::new(), completion };
     }
     let mut shape = seed.named("shape").stream();

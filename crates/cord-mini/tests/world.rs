@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use cord_core::{Opening, Problem};
 use cord_mini::{
-    Asking, Chain, CorpusRow, CorpusSpec, Dialects, Editing, Foreign, Kind, Merging, MiniError, PerKind, ProblemSet,
-    Split, Step, Task, audit, corpus, problems,
+    Chain, CorpusSpec, Dialects, Foreign, Kind, Merging, MiniError, PerKind, ProblemSet, Split, Task, audit, corpus,
+    problems,
 };
 use proptest::prelude::*;
 
@@ -22,7 +22,7 @@ fn spec(reliability: PerKind) -> CorpusSpec {
         reliability,
         cut: 0.0,
         foreign: None,
-        editing: None,
+        merging: None,
         dialects: Dialects::default(),
     }
 }
@@ -249,7 +249,7 @@ fn foreign_beginnings_are_given_and_not_learnt() {
     for row in &rows {
         let (marks, ledger) = told(row);
         assert_eq!(ledger[..marks.len()], marks);
-        let (prompt, completion) = row.example(row.question.clone(), "");
+        let (prompt, completion) = row.example(row.question.clone());
         assert_eq!(prompt.opening, Opening::Think);
         assert_eq!(format!("<think>\n{}{completion}", prompt.prefix), format!("{}{}", row.prefix, row.completion));
         assert_eq!(prompt.messages[0].content, row.question);
@@ -273,41 +273,30 @@ fn foreign_beginnings_are_given_and_not_learnt() {
     assert!((share - 0.4).abs() < 0.03, "share of foreign beginnings: {share}");
 }
 
-fn editing(writers: Vec<PerKind>, [merge, judge, reward]: [f64; 3]) -> Editing {
-    let asking = |share| Asking { share, prompt: "p.v1".into() };
-    let merge = Merging { share: merge, prompt: "p.v1".into(), attempts: [2, 4] };
-    Editing { writers, merge: Some(merge), judge: Some(asking(judge)), reward: Some(asking(reward)) }
-}
-
-fn edited(reliability: PerKind, editing: Editing) -> Vec<CorpusRow> {
-    corpus(&CorpusSpec { editing: Some(editing), cut: 0.3, ..spec(reliability) }).unwrap()
+fn merging(writers: Vec<PerKind>, share: f64) -> Option<Merging> {
+    Some(Merging { share, prompt: "p.v1".into(), attempts: [2, 4], writers })
 }
 
 #[test]
-fn editors_solve_where_they_do_not_edit() {
-    let rows = edited(PerKind::all(0.5), editing(vec![PerKind::all(0.5)], [0.3, 0.1, 0.2]));
-    let share = |of: fn(&Task) -> bool| rows.iter().filter(|row| of(&row.task)).count() as f64 / rows.len() as f64;
-    for (share, expected) in [
-        (share(|task| matches!(task, Task::Merge { .. })), 0.3),
-        (share(|task| matches!(task, Task::Judge { .. })), 0.1),
-        (share(|task| matches!(task, Task::Reward { .. })), 0.2),
-    ] {
-        assert!((share - expected).abs() < 0.025, "expected {expected}, got {share}");
-    }
-    // What solves is what a corpus without an editor would hold.
-    let plain = corpus(&CorpusSpec { cut: 0.3, ..spec(PerKind::all(0.5)) }).unwrap();
+fn rows_solve_where_they_do_not_merge() {
+    let plain = CorpusSpec { cut: 0.3, ..spec(PerKind::all(0.5)) };
+    let rows = corpus(&CorpusSpec { merging: merging(vec![PerKind::all(0.5)], 0.3), ..plain.clone() }).unwrap();
+    let merged = rows.iter().filter(|row| row.task != Task::Solve).count() as f64 / rows.len() as f64;
+    assert!((merged - 0.3).abs() < 0.025, "{merged}");
+    let plain = corpus(&plain).unwrap();
     assert!(rows.iter().zip(&plain).filter(|(row, _)| row.task == Task::Solve).all(|(a, b)| a == b));
 }
 
 #[test]
 fn a_merged_response_goes_where_attempts_agree_and_else_its_own_way() {
-    // The editor is always right; of the others one is in turns and the other never.
+    // Who merges is always right; of the others one is in turns and the other never.
     let right_in_turns = PerKind { turn: 1.0, ..PerKind::all(0.0) };
     let (mut agreed, mut own) = (0, 0);
-    for row in edited(PerKind::all(1.0), editing(vec![right_in_turns, PerKind::all(0.0)], [1.0, 0.0, 0.0])) {
+    let merging = merging(vec![right_in_turns, PerKind::all(0.0)], 1.0);
+    for row in corpus(&CorpusSpec { merging, cut: 0.3, ..spec(PerKind::all(1.0)) }).unwrap() {
         let Task::Merge { attempts, .. } = &row.task else { panic!("every row merges: {row:?}") };
         assert!((2..=4).contains(&attempts.len()));
-        let (prompt, completion) = row.example("merge".into(), "");
+        let (prompt, completion) = row.example("merge".into());
         assert_eq!((prompt.opening, prompt.prefix.as_str()), (Opening::Think, ""));
         assert_eq!(format!("<think>\n{completion}"), row.completion);
         let (start, moves) = read_question(&row.question);
@@ -333,49 +322,6 @@ fn a_merged_response_goes_where_attempts_agree_and_else_its_own_way() {
         }
     }
     assert!(agreed > 1000 && own > 1000, "both happen: {agreed} and {own}");
-}
-
-/// Of a step that is shown: the marks up to it, by its words.
-fn shown(step: &Step) -> Vec<u8> {
-    let last = |line: &str| line.chars().last().unwrap().to_digit(10).unwrap() as u8;
-    format!("{}{}", step.prefix, step.text).lines().map(last).collect()
-}
-
-#[test]
-fn a_judge_compares_with_the_answer_and_a_reward_with_the_editor_s_own_rules() {
-    let all = |task: [f64; 3]| edited(PerKind::all(1.0), editing(vec![PerKind::all(0.6)], task));
-    let (mut verdicts, mut ends) = ([0, 0], 0);
-    for row in all([0.0, 1.0, 0.0]) {
-        let Task::Judge { answer, step, .. } = &row.task else { panic!("every row judges: {row:?}") };
-        let marks = shown(step).iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
-        let right = if step.text.is_empty() { marks == *answer } else { answer.starts_with(&marks) };
-        assert_eq!(step.right, right, "{row:?}");
-        verdicts[usize::from(right)] += 1;
-        ends += u32::from(step.text.is_empty());
-        let (prompt, completion) = row.example("judge".into(), "Verdict");
-        assert_eq!((prompt.opening, prompt.messages[0].content.as_str()), (Opening::Plain, "judge"));
-        let said = completion.strip_suffix(".\nVerdict").unwrap();
-        assert_eq!(!said.contains("other") && !said.ends_with("unfinished"), right, "{completion}");
-        let compared: Vec<(&str, &str)> =
-            marks.split(", ").zip(answer.split(", ")).filter(|(mark, _)| !mark.is_empty()).collect();
-        assert_eq!(said.matches(" and ").count(), compared.len());
-        assert_eq!(said.matches("same").count(), compared.iter().filter(|(mark, gold)| mark == gold).count());
-    }
-    assert!(verdicts[0] > 500 && verdicts[1] > 500 && ends > 100, "{verdicts:?}, {ends} ends");
-    for row in all([0.0, 0.0, 1.0]) {
-        let Task::Reward { step, .. } = &row.task else { panic!("every row rewards: {row:?}") };
-        let (start, moves) = read_question(&row.question);
-        let marks = shown(step);
-        let right = if step.text.is_empty() {
-            marks.len() == moves.len()
-        } else {
-            let before = marks.len().checked_sub(2).map_or(start, |place| marks[place]);
-            let (words, operand) = &moves[marks.len() - 1];
-            oracle(words, *operand, i32::from(before)) as u8 == marks[marks.len() - 1]
-        };
-        assert_eq!(step.right, right, "whatever stands before: {row:?}");
-        assert_eq!(row.example("reward".into(), "+").1, "+");
-    }
 }
 
 #[test]
@@ -438,11 +384,8 @@ fn faults_are_reported_together() {
         cut: 1.5,
         dialects: Dialects { plain: 0.0, terse: 0.0, wordy: 0.0 },
         foreign: Some(Foreign { share: f64::NAN, reliability: PerKind::all(1.0) }),
-        editing: Some(Editing {
-            merge: Some(Merging { share: 0.6, prompt: "p.v1".into(), attempts: [3, 2] }),
-            ..editing(vec![], [0.6, 0.5, 0.0])
-        }),
+        merging: Some(Merging { attempts: [3, 2], ..merging(vec![], -0.1).unwrap() }),
         ..spec(PerKind { gap: 2.0, ..PerKind::all(0.5) })
     };
-    insta::assert_snapshot!(message(corpus(&bad).unwrap_err()), @"8 faults in the arithmetic world's settings: `operations`: expected a fewest and a most from 1 to 10, got `[0, 11]`; `dialects`: expected finite weights of at least 0, not all 0, got `[0.0, 0.0, 0.0]`; `cut`: expected a share from 0 to 1, got `1.5`; `reliability.gap`: expected a share from 0 to 1, got `2`; `foreign.share`: expected a share from 0 to 1, got `NaN`; `editing`: expected shares of at most 1 together, got `1.1`; `editing.merge.attempts`: expected a fewest of at least 1 and a most, got `[3, 2]`; `editing.writers`: expected at least one, got none");
+    insta::assert_snapshot!(message(corpus(&bad).unwrap_err()), @"8 faults in the arithmetic world's settings: `operations`: expected a fewest and a most from 1 to 10, got `[0, 11]`; `dialects`: expected finite weights of at least 0, not all 0, got `[0.0, 0.0, 0.0]`; `cut`: expected a share from 0 to 1, got `1.5`; `reliability.gap`: expected a share from 0 to 1, got `2`; `foreign.share`: expected a share from 0 to 1, got `NaN`; `merging.share`: expected a share from 0 to 1, got `-0.1`; `merging.attempts`: expected a fewest of at least 1 and a most, got `[3, 2]`; `merging.writers`: expected at least one, got none");
 }
