@@ -273,14 +273,14 @@ fn foreign_beginnings_are_given_and_not_learnt() {
     assert!((share - 0.4).abs() < 0.03, "share of foreign beginnings: {share}");
 }
 
-fn merging(writers: Vec<PerKind>, share: f64) -> Option<Merging> {
-    Some(Merging { share, prompt: "p.v1".into(), attempts: [2, 4], writers })
+fn merging(writers: Vec<PerKind>, share: f64) -> Merging {
+    Merging { share, prompt: "p.v1".into(), attempts: [2, 4], writers }
 }
 
 #[test]
 fn rows_solve_where_they_do_not_merge() {
     let plain = CorpusSpec { cut: 0.3, ..spec(PerKind::all(0.5)) };
-    let rows = corpus(&CorpusSpec { merging: merging(vec![PerKind::all(0.5)], 0.3), ..plain.clone() }).unwrap();
+    let rows = corpus(&CorpusSpec { merging: Some(merging(vec![PerKind::all(0.5)], 0.3)), ..plain.clone() }).unwrap();
     let merged = rows.iter().filter(|row| row.task != Task::Solve).count() as f64 / rows.len() as f64;
     assert!((merged - 0.3).abs() < 0.025, "{merged}");
     let plain = corpus(&plain).unwrap();
@@ -292,7 +292,7 @@ fn a_merged_response_goes_where_attempts_agree_and_else_its_own_way() {
     // Who merges is always right; of the others one is in turns and the other never.
     let right_in_turns = PerKind { turn: 1.0, ..PerKind::all(0.0) };
     let (mut agreed, mut own) = (0, 0);
-    let merging = merging(vec![right_in_turns, PerKind::all(0.0)], 1.0);
+    let merging = Some(merging(vec![right_in_turns, PerKind::all(0.0)], 1.0));
     for row in corpus(&CorpusSpec { merging, cut: 0.3, ..spec(PerKind::all(1.0)) }).unwrap() {
         let Task::Merge { attempts, .. } = &row.task else { panic!("every row merges: {row:?}") };
         assert!((2..=4).contains(&attempts.len()));
@@ -384,7 +384,7 @@ fn faults_are_reported_together() {
         cut: 1.5,
         dialects: Dialects { plain: 0.0, terse: 0.0, wordy: 0.0 },
         foreign: Some(Foreign { share: f64::NAN, reliability: PerKind::all(1.0) }),
-        merging: Some(Merging { attempts: [3, 2], ..merging(vec![], -0.1).unwrap() }),
+        merging: Some(Merging { attempts: [3, 2], ..merging(vec![], -0.1) }),
         ..spec(PerKind { gap: 2.0, ..PerKind::all(0.5) })
     };
     insta::assert_snapshot!(message(corpus(&bad).unwrap_err()), @"8 faults in the arithmetic world's settings: `operations`: expected a fewest and a most from 1 to 10, got `[0, 11]`; `dialects`: expected finite weights of at least 0, not all 0, got `[0.0, 0.0, 0.0]`; `cut`: expected a share from 0 to 1, got `1.5`; `reliability.gap`: expected a share from 0 to 1, got `2`; `foreign.share`: expected a share from 0 to 1, got `NaN`; `merging.share`: expected a share from 0 to 1, got `-0.1`; `merging.attempts`: expected a fewest of at least 1 and a most, got `[3, 2]`; `merging.writers`: expected at least one, got none");
