@@ -305,7 +305,10 @@ impl Origin {
 pub(crate) fn problems(source: &DataSource, limit: Option<u32>, data: &Path) -> Result<Vec<Problem>> {
     let path = source.path();
     let mut problems: Vec<Problem> = match source {
-        DataSource::Path(_) => read_jsonl(&read(&path)?, &path)?,
+        DataSource::Path(_) => read_jsonl(&read(&path)?, &path).context(
+            "expected `id`, `question` and `answer` in every line; where they have other names, say in `[problems]`: \
+             columns = { question = \"…\", answer = \"…\" }",
+        )?,
         DataSource::Rows(rows) => row_problems(rows)?,
         DataSource::Dataset(_) => manifest_problems(&path, data)?,
         DataSource::Benchmark(_) => {
