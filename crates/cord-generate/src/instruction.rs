@@ -41,8 +41,8 @@ impl Instruction {
 /// An instruction that asks for one of two replies. Its file begins with the two, one a line, and a line `---`.
 #[derive(Clone, Copy)]
 pub(crate) struct Choice {
-    good: &'static str,
-    bad: &'static str,
+    pub(crate) good: &'static str,
+    pub(crate) bad: &'static str,
     pub(crate) instruction: Instruction,
 }
 
@@ -51,11 +51,6 @@ impl Choice {
         let (replies, text) = file.split_once("\n---\n").expect("an instruction's file has a line `---`");
         let (good, bad) = replies.split_once('\n').expect("an instruction's file begins with two replies");
         Self { good, bad, instruction: Instruction::new(text) }
-    }
-
-    /// One of the two replies.
-    pub(crate) fn reply(self, right: bool) -> &'static str {
-        if right { self.good } else { self.bad }
     }
 }
 

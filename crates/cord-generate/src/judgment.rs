@@ -39,23 +39,10 @@ impl JudgmentPrompt {
     }
 }
 
-impl JudgmentPrompt {
-    /// What a judge is told of a step and of the reasoning before it.
-    fn message(self, question: &str, answer: &str, prefix: &str, step: &str) -> String {
-        let values = [("question", question), ("answer", answer), ("prefix", prefix), ("step", step)];
-        self.choice().instruction.fill(&values)
-    }
-
-    /// The last line of its reply.
-    fn verdict(self, right: bool) -> &'static str {
-        self.choice().reply(right)
-    }
-}
-
 /// Scores a candidate by a judge's verdict.
 pub struct BinaryJudgment {
     model: Arc<dyn LanguageModel>,
-    prompt: JudgmentPrompt,
+    choice: Choice,
     max_tokens: u32,
 }
 
@@ -63,15 +50,20 @@ impl BinaryJudgment {
     /// A scorer that asks `model` in the words of `prompt`, for a verdict of at most `max_tokens` tokens.
     pub fn new(model: Arc<dyn LanguageModel>, prompt: JudgmentPrompt, max_tokens: u32) -> Result<Self, GenerateError> {
         if model.capabilities().generate {
-            return Ok(Self { model, prompt, max_tokens });
+            return Ok(Self { model, choice: prompt.choice(), max_tokens });
         }
         let model = model.identity().name.clone();
         Err(GenerateError::Incapable { model, role: "judge", capability: "generate" })
     }
 
     async fn judge(&self, problem: &Problem, candidate: &Judged) -> Result<Score, GenerateError> {
-        let message = self.prompt.message(&problem.question, &problem.answer, &candidate.prefix, candidate.body());
-        let messages = vec![Message::user(message)];
+        let values = [
+            ("question", problem.question.as_str()),
+            ("answer", &problem.answer),
+            ("prefix", &candidate.prefix),
+            ("step", candidate.body()),
+        ];
+        let messages = vec![Message::user(self.choice.instruction.fill(&values))];
         let request = GenerateRequest {
             prompt: Prompt { messages, opening: Opening::Plain, prefix: String::new() },
             stop: Vec::new(),
@@ -93,8 +85,8 @@ impl BinaryJudgment {
         };
         let last = said.trim_end().lines().next_back()?.trim();
         match &reply.finish {
-            Finish::Eos if last == self.prompt.verdict(true) => Some(1.0),
-            Finish::Eos if last == self.prompt.verdict(false) => Some(0.0),
+            Finish::Eos if last == self.choice.good => Some(1.0),
+            Finish::Eos if last == self.choice.bad => Some(0.0),
             Finish::Eos | Finish::Length | Finish::Delimiter(_) => None,
         }
     }

@@ -43,32 +43,6 @@ impl RewardPrompt {
     }
 }
 
-impl RewardPrompt {
-    /// What the model is asked about a step and the reasoning before it.
-    fn prompt(self, question: &str, prefix: &str, step: &str) -> Prompt {
-        let filled = self.choice().instruction.fill(&[("question", question), ("prefix", prefix), ("step", step)]);
-        let plain = |messages, prefix| Prompt { messages, opening: Opening::Plain, prefix };
-        match self {
-            Self::YesNoV1 | Self::PlusMinusV1 => plain(vec![Message::user(filled)], String::new()),
-            Self::QwenPrmV1 => {
-                let parts: Vec<&str> = self.choice().instruction.text().split("\n---\n").map(str::trim_end).collect();
-                let [system, user, mark] = parts[..] else {
-                    unreachable!("the file has a system's turn, a user's and a mark")
-                };
-                let user = user.replace("{question}", question);
-                let steps = steps(prefix).into_iter().chain([step.trim()]);
-                let said = steps.flat_map(|step| [step, mark]).collect();
-                plain(vec![Message::system(system), Message::user(user)], said)
-            }
-        }
-    }
-
-    /// Its reply.
-    fn verdict(self, right: bool) -> &'static str {
-        self.choice().reply(right)
-    }
-}
-
 /// A text's steps as a reward model's training data cuts them, at blank lines, and at the headers of prompted ones.
 fn steps(text: &str) -> Vec<&str> {
     let mut steps = Vec::new();
@@ -89,31 +63,53 @@ fn steps(text: &str) -> Vec<&str> {
 pub struct ProcessReward {
     model: Arc<dyn LanguageModel>,
     prompt: RewardPrompt,
+    choice: Choice,
 }
 
 impl ProcessReward {
     /// A scorer that asks `model` in the words of `prompt`.
     pub fn new(model: Arc<dyn LanguageModel>, prompt: RewardPrompt) -> Result<Self, GenerateError> {
         if model.capabilities().loglikelihood {
-            return Ok(Self { model, prompt });
+            return Ok(Self { model, prompt, choice: prompt.choice() });
         }
         let model = model.identity().name.clone();
         Err(GenerateError::Incapable { model, role: "process reward model", capability: "give log-probabilities" })
     }
 
+    /// What the model is asked about a step and the reasoning before it.
+    fn asked(&self, question: &str, prefix: &str, step: &str) -> Prompt {
+        let plain = |messages, prefix| Prompt { messages, opening: Opening::Plain, prefix };
+        match self.prompt {
+            RewardPrompt::YesNoV1 | RewardPrompt::PlusMinusV1 => {
+                let values = [("question", question), ("prefix", prefix), ("step", step)];
+                plain(vec![Message::user(self.choice.instruction.fill(&values))], String::new())
+            }
+            RewardPrompt::QwenPrmV1 => {
+                let parts: Vec<&str> = self.choice.instruction.text().split("\n---\n").map(str::trim_end).collect();
+                let [system, user, mark] = parts[..] else {
+                    unreachable!("the file has a system's turn, a user's and a mark")
+                };
+                let user = user.replace("{question}", question);
+                let steps = steps(prefix).into_iter().chain([step.trim()]);
+                let said = steps.flat_map(|step| [step, mark]).collect();
+                plain(vec![Message::system(system), Message::user(user)], said)
+            }
+        }
+    }
+
     async fn judge(&self, problem: &Problem, candidate: &Judged) -> Result<Score, GenerateError> {
-        let prompt = self.prompt.prompt(&problem.question, &candidate.prefix, candidate.body());
+        let prompt = self.asked(&problem.question, &candidate.prefix, candidate.body());
         let ask = |reply: &str| {
             self.model.loglikelihood(ScoreRequest { prompt: prompt.clone(), continuation: reply.to_owned() })
         };
         let fault = |source| GenerateError::Scorer { scorer: self.name().to_owned(), source };
         if self.prompt == RewardPrompt::QwenPrmV1 {
             // The labels are all that a head knows: one tells the other.
-            let good = ask(self.prompt.verdict(true)).await.map_err(fault)?;
+            let good = ask(self.choice.good).await.map_err(fault)?;
             let usage = Usage { scored_tokens: good.len() as u64, ..Usage::default() };
             return Ok(Score { value: Some(self.sum(&good)?.exp()), usage });
         }
-        let (good, bad) = join(ask(self.prompt.verdict(true)), ask(self.prompt.verdict(false))).await;
+        let (good, bad) = join(ask(self.choice.good), ask(self.choice.bad)).await;
         let (good, bad) = (good.map_err(fault)?, bad.map_err(fault)?);
         let usage = Usage { scored_tokens: (good.len() + bad.len()) as u64, ..Usage::default() };
         let (good, bad) = (self.sum(&good)?, self.sum(&bad)?);
@@ -204,14 +200,15 @@ mod tests {
     #[test]
     fn a_head_is_asked_behind_the_mark_of_the_last_step() {
         let prefix = "### Step 1. a\nb\n### Step 2. see ### Step 3\n\nc\n\n";
-        let prompt = RewardPrompt::QwenPrmV1.prompt("How {step}?", prefix, "\nd\n");
+        let model = Arc::new(Scripted::new("m").believing(|_| -0.1));
+        let scorer = ProcessReward::new(Arc::clone(&model) as _, RewardPrompt::QwenPrmV1).unwrap();
+        let prompt = scorer.asked("How {step}?", prefix, "\nd\n");
         let system = "Please reason step by step, and put your final answer within \\boxed{}.";
         assert_eq!(prompt.messages, [Message::system(system), Message::user("How {step}?")]);
         let steps = "### Step 1. a\nb<extra_0>### Step 2. see ### Step 3<extra_0>c<extra_0>d<extra_0>";
         assert_eq!((prompt.prefix.as_str(), prompt.opening), (steps, Opening::Plain));
-        assert_eq!(RewardPrompt::QwenPrmV1.prompt("q", "", "one").prefix, "one<extra_0>");
-        assert_eq!([false, true].map(|right| RewardPrompt::QwenPrmV1.verdict(right)), cord_core::REWARD_LABELS);
-        let model = Arc::new(Scripted::new("m").believing(|_| -0.1));
+        assert_eq!(scorer.asked("q", "", "one").prefix, "one<extra_0>");
+        assert_eq!([scorer.choice.bad, scorer.choice.good], cord_core::REWARD_LABELS);
         let score = score(&model, RewardPrompt::QwenPrmV1).unwrap();
         assert!((score.value.unwrap() - (-0.5f64).exp()).abs() < 1e-12, "{score:?}");
         assert_eq!((score.usage.scored_tokens, model.calls().len()), (5, 1));
