@@ -49,6 +49,7 @@ mod journal;
 mod journaled;
 mod jsonl;
 mod ledger;
+mod lock;
 mod manifest;
 mod records;
 mod remote;

@@ -1,13 +1,13 @@
 //! The folder of one recipe's runs.
 
-use std::fs::{self, File, TryLockError};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cord_core::Digest;
 use serde_json::Value;
 
+use crate::lock::Lock;
 use crate::writer::remove_work;
 use crate::{Journal, Program, StageFolder, StageWriter, StoreError, durable};
 
@@ -19,7 +19,7 @@ const REPLIES: &str = "replies.jsonl";
 pub struct Replies {
     journal: Arc<Journal>,
     /// Held for as long as the journal may be written.
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Replies {
@@ -138,43 +138,11 @@ impl Store {
 
     /// The lock stands beside the partial folder, not in it: a lock inside would be renamed with the folder,
     /// and a process that had opened it just before would then hold the lock of nothing.
-    pub(crate) fn lock(&self, stage: &str, key: Digest) -> Result<File, StoreError> {
+    pub(crate) fn lock(&self, stage: &str, key: Digest) -> Result<Lock, StoreError> {
         let partial = self.partial_path(name("a stage's name", stage)?, key);
         let path = self.folder.join(format!(".lock-{stage}-{}", key.short()));
-        let mut file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(StoreError::io(&path, "open the lock"))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                // The holder may be about to write its name: an unreadable one is no reason to say less.
-                let named = file.read_to_string(&mut holder).is_ok() && !holder.trim().is_empty();
-                let holder = if named { holder.trim().to_owned() } else { "of unknown number".to_owned() };
-                return Err(StoreError::Locked { path: partial, lock: path, holder });
-            }
-            Err(TryLockError::Error(error)) => return Err(StoreError::io(&path, "lock the stage")(error)),
-        }
-        let sign = |file: &mut File| -> std::io::Result<()> {
-            file.set_len(0)?;
-            file.seek(SeekFrom::Start(0))?;
-            write!(file, "process {} on {}", std::process::id(), host())
-        };
-        sign(&mut file).map_err(StoreError::io(&path, "sign the lock"))?;
-        Ok(file)
+        Lock::take(&path, &partial)
     }
-}
-
-/// This machine's name, for people who share a file system with it.
-fn host() -> String {
-    let of_kernel = fs::read_to_string("/proc/sys/kernel/hostname").ok();
-    let of_shell = || ["HOSTNAME", "COMPUTERNAME"].into_iter().find_map(|name| std::env::var(name).ok());
-    let name = of_kernel.or_else(of_shell).map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
-    name.unwrap_or_else(|| "an unnamed machine".to_owned())
 }
 
 /// A name that is one plain folder or file on every system.

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::folder::{COSTS, CURVE, JOURNAL, TIMINGS, read_costs, read_timings};
+use crate::lock::Lock;
 use crate::manifest::MANIFEST;
 use crate::store::name;
 use crate::{Costs, FileEntry, MANIFEST_FORMAT, Manifest, Program, StageFolder, StoreError, Timings, durable};
@@ -22,7 +23,7 @@ pub struct StageWriter {
     partial: PathBuf,
     finished: PathBuf,
     /// Held for as long as the writer lives.
-    _lock: File,
+    _lock: Lock,
     stage: String,
     key: Digest,
     settings: Value,
@@ -36,7 +37,7 @@ impl StageWriter {
     pub(crate) fn open(
         partial: PathBuf,
         finished: PathBuf,
-        lock: File,
+        lock: Lock,
         stage: &str,
         key: Digest,
         settings: Value,
