@@ -26,7 +26,7 @@ pub(crate) fn stage(
     threads: usize,
     progress: &StageProgress,
 ) -> Result<serde_json::Value> {
-    let learning = Learning::of_dpo(stage, settings);
+    let learning = Learning::new("dpo", stage, &settings.learning);
     let (rows, found) = rows(context, writer, stage, settings)?;
     let (source, base) = match &settings.student {
         EvaluatedModel::Given(model) => (model.source.clone(), model.name.clone()),
@@ -99,7 +99,8 @@ fn rows(
         margin: settings.pairs.margin,
         per_problem: settings.pairs.pairs_per_problem,
     };
-    let rows = preference_pairs(&problems, &ledgers, &PromptTemplate::new(settings.prompt.clone())?, pair_settings);
+    let rows =
+        preference_pairs(&problems, &ledgers, &PromptTemplate::new(settings.learning.prompt.clone())?, pair_settings);
     if rows.is_empty() {
         let candidates: usize = ledgers.values().map(Vec::len).sum();
         bail!(

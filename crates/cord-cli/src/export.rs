@@ -130,8 +130,8 @@ pub(crate) fn export(args: &ExportArgs) -> Result<String> {
     let found = compared(arm, &generation.problems, &data_folder(&recipe.run))?;
     let contaminated = found.as_ref().map(Decontamination::contaminated).unwrap_or_default();
     let settings = arm.generate.as_ref().context("the arm generates")?;
-    let taught = arm.train.as_ref().map(|train| &train.prompt).or(arm.dpo.as_ref().map(|dpo| &dpo.prompt));
-    let message = taught.unwrap_or(&settings.prompt);
+    let learning = arm.train.as_ref().map(|train| &train.learning).or(arm.dpo.as_ref().map(|dpo| &dpo.learning));
+    let message = learning.map_or(&settings.prompt, |learning| &learning.prompt);
     let prompt = PromptTemplate::new(message.clone())?;
     let correct = |problem: &Problem, trajectory: &Trajectory| {
         verify(&problem.answer, &trajectory.response, Start::Thinking, DEFAULT_FUEL).is_correct()

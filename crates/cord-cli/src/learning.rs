@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use cord_core::Seed;
 use cord_lm::{Dtype, LmConfig, LoraConfig, Transformer, save, save_adapter};
-use cord_recipe::{DpoStage, Method, Optimiser, Precision, StageSpec, TooLong, TrainLength, TrainStage};
+use cord_recipe::{LearningSettings, Precision, StageSpec, TooLong, TrainLength};
 use cord_store::StageWriter;
 use cord_text::Renderer;
 use cord_train::{
@@ -34,12 +34,7 @@ pub(crate) const LAST: usize = 50;
 pub(crate) struct Learning<'a> {
     /// The recipe's table, which messages name.
     table: &'static str,
-    length: TrainLength,
-    optimiser: Optimiser,
-    method: &'a Method,
-    max_length: u32,
-    checkpoint_every: u32,
-    keep_checkpoints: u32,
+    settings: &'a LearningSettings,
     pub(crate) seed: Seed,
 }
 
@@ -51,37 +46,16 @@ pub(crate) struct Hold<'a> {
 }
 
 impl<'a> Learning<'a> {
-    pub(crate) fn of_train(stage: &StageSpec, settings: &'a TrainStage) -> Self {
-        Self {
-            table: "train",
-            length: settings.length,
-            optimiser: settings.optimiser,
-            method: &settings.method,
-            max_length: settings.max_length,
-            checkpoint_every: settings.checkpoint_every,
-            keep_checkpoints: settings.keep_checkpoints,
-            seed: Seed::root(stage.seed.expect("training draws")).named("train"),
-        }
-    }
-
-    pub(crate) fn of_dpo(stage: &StageSpec, settings: &'a DpoStage) -> Self {
-        Self {
-            table: "dpo",
-            length: settings.length,
-            optimiser: settings.optimiser,
-            method: &settings.method,
-            max_length: settings.max_length,
-            checkpoint_every: settings.checkpoint_every,
-            keep_checkpoints: settings.keep_checkpoints,
-            seed: Seed::root(stage.seed.expect("training draws")).named("dpo"),
-        }
+    /// `table` is the recipe's, which gives the stage's seed its name too.
+    pub(crate) fn new(table: &'static str, stage: &StageSpec, settings: &'a LearningSettings) -> Self {
+        Self { table, settings, seed: Seed::root(stage.seed.expect("training draws")).named(table) }
     }
 
     /// The same as the trainer takes it.
     pub(crate) fn settings(&self) -> TrainSettings {
-        let (optimiser, method) = (&self.optimiser, self.method);
+        let (optimiser, method) = (&self.settings.optimiser, &self.settings.method);
         TrainSettings {
-            length: match self.length {
+            length: match self.settings.length {
                 TrainLength::Epochs(epochs) => RunLength::Epochs(epochs as usize),
                 TrainLength::Steps(steps) => RunLength::Steps(steps as usize),
             },
@@ -103,7 +77,7 @@ impl<'a> Learning<'a> {
                 weight_decay: optimiser.weight_decay,
             },
             clip_norm: optimiser.clip_norm,
-            max_length: self.max_length as usize,
+            max_length: self.settings.max_length as usize,
             too_long: match method.too_long {
                 TooLong::Drop => LengthPolicy::Drop,
                 TooLong::Truncate => LengthPolicy::Truncate,
@@ -123,14 +97,14 @@ impl<'a> Learning<'a> {
                 patience: validation.patience.map(|patience| patience as usize),
                 best: validation.best,
             }),
-            keep: self.keep_checkpoints as usize,
+            keep: self.settings.keep_checkpoints as usize,
             seed: self.seed,
         }
     }
 
     /// Takes the rows of the validation out, chosen by the seed whatever their order.
     pub(crate) fn hold_out<T>(&self, rows: &mut Vec<T>) -> Result<Vec<T>> {
-        let count = self.method.validation.map_or(0, |validation| validation.rows as usize);
+        let count = self.settings.method.validation.map_or(0, |validation| validation.rows as usize);
         if count >= rows.len() {
             bail!(
                 "expected more than the {count} rows of `{}.validation`, got {}: hold out fewer, or none",
@@ -186,14 +160,14 @@ impl<'a> Learning<'a> {
             let arm = stage.arms.first().map_or(self.table, String::as_str);
             folder.join(recipe).join(format!("{arm}-{}", stage.key.short()))
         });
-        let mut curve = Curve::new(writer, self.checkpoint_every, board);
+        let mut curve = Curve::new(writer, self.settings.checkpoint_every, board);
         let unwritable = AtomicBool::new(false);
         // What can't be noted is no reason to lose the steps: the training ends with a checkpoint.
         let interrupted = || context.interrupted.load(Ordering::Relaxed) || unwritable.load(Ordering::Relaxed);
         let (mut tokens, begun) = (0u64, Instant::now());
         let (mut loss, mut margin, mut accuracy) = (Decaying::default(), Decaying::default(), Decaying::default());
         let trained = train(Hold {
-            checkpoints: Some((&work, self.checkpoint_every as usize)),
+            checkpoints: Some((&work, self.settings.checkpoint_every as usize)),
             interrupt: &interrupted,
             observe: &mut |step| {
                 unwritable.fetch_or(!curve.note(step), Ordering::Relaxed);

@@ -291,10 +291,10 @@ pub(crate) fn train_student(
     threads: usize,
     progress: &StageProgress,
 ) -> Result<serde_json::Value> {
-    let learning = Learning::of_train(stage, settings);
+    let learning = Learning::new("train", stage, &settings.learning);
     let (rows, chosen) = match &settings.data {
         TrainData::Rows { source, limit } => {
-            (datasets::rows(source, *limit, &settings.prompt, &datasets::data_folder(context.run))?, json!({}))
+            (datasets::rows(source, *limit, &settings.learning.prompt, &datasets::data_folder(context.run))?, json!({}))
         }
         TrainData::Generated => generated_rows(context, writer, stage, settings)?,
     };
@@ -359,7 +359,7 @@ fn generated_rows(
     let correct = |problem: &Problem, trajectory: &Trajectory| {
         verify(&problem.answer, &trajectory.response, Start::Thinking, DEFAULT_FUEL).is_correct()
     };
-    let prompt = PromptTemplate::new(settings.prompt.clone())?;
+    let prompt = PromptTemplate::new(settings.learning.prompt.clone())?;
     let data = datasets::data_folder(context.run);
     let found = settings.decontaminate.map(|rule| decontamination(&problems, rule, &settings.benchmarks, &data));
     let found = found.transpose()?;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use cord_generate::{CardConfig, TrainingSet};
-use cord_recipe::{Arm, ModelSource, Precision, Schedule, TooLong, TrainLength, TrainSettings};
+use cord_recipe::{Arm, LearningSettings, ModelSource, Precision, Schedule, TooLong, TrainLength};
 use cord_store::{DatasetColumn, dataset_to_parquet, write_file};
 
 use crate::models;
@@ -51,6 +51,7 @@ pub(crate) fn write(folder: &Path, arm: &Arm, set: &TrainingSet, seed: u64, trai
     })?;
     let model = arm.models.get(&settings.student).context("a recipe's student is one of its models")?;
     let renderer = models::renderer(&model.source)?;
+    let settings = &settings.learning;
     let limit = settings.max_length as usize;
     let (mut ids, mut labels, mut dropped) = (Vec::new(), Vec::new(), 0);
     for row in &set.rows {
@@ -110,7 +111,7 @@ fn student(source: &ModelSource) -> String {
 }
 
 /// Keys that both take: transformers' `TrainingArguments`.
-fn arguments(settings: &TrainSettings, seed: u64) -> String {
+fn arguments(settings: &LearningSettings, seed: u64) -> String {
     let (optimiser, method) = (&settings.optimiser, &settings.method);
     let length = match settings.length {
         TrainLength::Epochs(epochs) => format!("num_train_epochs: {epochs}"),
@@ -146,7 +147,7 @@ fn arguments(settings: &TrainSettings, seed: u64) -> String {
     )
 }
 
-fn trl(settings: &TrainSettings, student: &str, seed: u64) -> String {
+fn trl(settings: &LearningSettings, student: &str, seed: u64) -> String {
     let mut text = format!(
         "# In this folder, on one machine of several GPUs:\n#   trl sft --config trl.yaml --accelerate_config zero3\n\
          # Then, where cord is:\n#   cord eval student --benchmarks math500\n\
@@ -166,7 +167,7 @@ fn trl(settings: &TrainSettings, student: &str, seed: u64) -> String {
     text
 }
 
-fn llama_factory(settings: &TrainSettings, student: &str, seed: u64) -> String {
+fn llama_factory(settings: &LearningSettings, student: &str, seed: u64) -> String {
     let mut text = format!(
         "# In this folder, once: rows as LLaMA-Factory keeps them.\n\
          #   python -c \"from datasets import load_dataset; load_dataset('parquet', data_files={{'train': 'tokens/train.parquet'}}).save_to_disk('tokenized')\"\n\

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cord_core::{
     BoxFuture, Capabilities, Digest, Finish, GenerateRequest, Generation, LanguageModel, ModelError, ModelId, Prompt,
-    REWARD_LABELS, Sampling, ScoreRequest, Seed, TokenLogprob, Usage,
+    REWARDS_ONLY, Sampling, ScoreRequest, Seed, TokenLogprob, Usage, reward_label,
 };
 use cord_text::{Renderer, Turn};
 
@@ -164,8 +164,7 @@ impl Server {
 
     async fn generate(&self, request: GenerateRequest) -> Result<Generation, ClientError> {
         if self.rewards() {
-            let what = "generate: it has a reward head in place of a vocabulary".to_owned();
-            return Err(ClientError::Unsupported { what });
+            return Err(ClientError::Unsupported { what: REWARDS_ONLY.to_owned() });
         }
         let prompt = self.renderer.prompt_ids(&request.prompt).map_err(|error| ClientError::text(&error))?;
         let needed = prompt.len() as u64 + u64::from(request.max_tokens);
@@ -207,12 +206,7 @@ impl Server {
         let text = |error| ClientError::text(&error);
         let prompt = self.renderer.prompt_ids(&request.prompt).map_err(text)?;
         let continuation = if self.rewards() {
-            let Some(label) = REWARD_LABELS.iter().position(|label| *label == request.continuation) else {
-                let what = "score anything but `right` and `wrong`, the labels of its reward head: as a scorer it takes \
-                            `prompt = \"qwen-prm.v1\"`";
-                return Err(ClientError::Unsupported { what: what.to_owned() });
-            };
-            vec![label as u32]
+            vec![reward_label(&request.continuation).map_err(|what| ClientError::Unsupported { what })?]
         } else {
             self.renderer.continuation_ids(&request.continuation).map_err(text)?
         };

@@ -15,7 +15,7 @@ pub use chat::{ChatFinish, ChatModel, ChatReply, ChatRequest};
 pub use digest::{Digest, Digester};
 pub use model::{
     BoxFuture, Capabilities, Finish, GenerateRequest, Generation, LanguageModel, Message, ModelError, ModelId, Opening,
-    Prompt, REWARD_LABELS, Role, Sampling, ScoreRequest, TokenLogprob, Usage,
+    Prompt, REWARD_LABELS, REWARDS_ONLY, Role, Sampling, ScoreRequest, TokenLogprob, Usage, reward_label,
 };
 pub use problem::{Outcome, Problem, ProblemId};
 pub use seed::{Seed, SeedStream};

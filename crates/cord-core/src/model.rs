@@ -320,6 +320,23 @@ pub enum ModelError {
 /// last token.
 pub const REWARD_LABELS: [&str; 2] = ["wrong", "right"];
 
+/// What a model with a reward head says when it is asked to write, as [`ModelError::Unsupported`].
+pub const REWARDS_ONLY: &str = "generate: it has a reward head in place of a vocabulary";
+
+/// The number of the label that a continuation is.
+///
+/// # Errors
+/// What [`ModelError::Unsupported`] says of any other continuation.
+pub fn reward_label(continuation: &str) -> Result<u32, String> {
+    let label = REWARD_LABELS.iter().position(|label| *label == continuation);
+    label.map(|label| label as u32).ok_or_else(|| {
+        let [wrong, right] = REWARD_LABELS;
+        format!(
+            "score anything but `{right}` and `{wrong}`, the labels of its reward head: as a scorer it takes `prompt = \"qwen-prm.v1\"`"
+        )
+    })
+}
+
 /// A model, whatever its role. A teacher, a meta-prover, a judge and a student under test are all uses
 /// of this trait; a recipe gives a model its role.
 pub trait LanguageModel: Send + Sync {

@@ -16,7 +16,7 @@ pub(crate) enum Batch {
     /// Each row has a context of its own, without padding.
     Host {
         contexts: Vec<Context>,
-        /// What each context holds.
+        /// What each row is: what its context holds, and behind it at least one token to be read.
         tokens: Vec<Vec<u32>>,
     },
     /// All rows share a rectangular cache.
@@ -25,7 +25,16 @@ pub(crate) enum Batch {
         spans: Vec<Span>,
         /// Which row of the cache each row is.
         lines: Vec<usize>,
+        next: Next,
     },
+}
+
+/// What comes next in the rows of a device.
+pub(crate) enum Next {
+    /// Logits that are there already, `[rows * vocab]`.
+    Logits(Vec<f32>),
+    /// A token of each row, to be read.
+    Tokens(Vec<u32>),
 }
 
 /// The hidden states of the last `own[i] >= 1` tokens of each row, row by row, without keeping the rows.
@@ -46,56 +55,60 @@ pub(crate) fn tails(model: &Transformer, cache: &mut PrefixCache, rows: &[&[u32]
 }
 
 impl Batch {
-    /// Reads prompts of at least one token and gives the logits of what comes next, `[rows * vocab]`.
-    pub(crate) fn open(model: &Transformer, known: &mut PrefixCache, prompts: &[&[u32]]) -> (Self, Vec<f32>) {
-        let own = vec![1; prompts.len()];
+    /// A batch without rows.
+    pub(crate) fn new(model: &Transformer) -> Self {
         if on_host(model) {
-            let (contexts, hidden) = host::read_rows(model, known, prompts, &own);
-            let tokens = prompts.iter().map(|prompt| prompt.to_vec()).collect();
-            return (Self::Host { contexts, tokens }, logits(model, matrix(model, hidden)));
+            return Self::Host { contexts: Vec::new(), tokens: Vec::new() };
         }
-        let read = prefix::read(model, prompts, &own, 0);
-        let last: Vec<i64> = (0..prompts.len()).map(|row| read.place(row, 0)).collect();
-        let last = Tensor::<1, Int>::from_data(TensorData::new(last, [prompts.len()]), &model.device());
-        let lines: Vec<usize> = (0..prompts.len()).collect();
-        let cache = read.cache.select(&at_least_two(&lines), read.cache.length() + GROWTH);
-        (Self::Device { cache, spans: read.spans, lines }, logits(model, read.hidden.select(0, last)))
+        // Nothing is in this cache, and it is replaced by the first rows'.
+        let (cache, next) = (model.cache(1, 1), Next::Tokens(Vec::new()));
+        Self::Device { cache, spans: Vec::new(), lines: Vec::new(), next }
     }
 
-    /// Feeds one token to each of the rows `alive`, drops the others, and gives the logits of what comes next.
-    pub(crate) fn step(
-        &mut self,
-        model: &Transformer,
-        known: &mut PrefixCache,
-        alive: &[usize],
-        next: &[u32],
-    ) -> Vec<f32> {
+    /// Can rows join those that are there?
+    pub(crate) fn grows(&self) -> bool {
+        matches!(self, Self::Host { .. })
+    }
+
+    /// Adds a row for each prompt of at least one token, behind those that are there. Where the batch does not grow there
+    /// are none.
+    pub(crate) fn join(&mut self, model: &Transformer, known: &mut PrefixCache, prompts: &[&[u32]]) {
         match self {
             Self::Host { contexts, tokens } => {
-                let mut wanted = alive.iter().peekable();
-                let rows = contexts.drain(..).zip(tokens.drain(..)).enumerate().collect::<Vec<_>>();
-                for (row, (context, read)) in rows {
-                    if wanted.next_if(|wanted| **wanted == row).is_some() {
-                        contexts.push(context);
-                        tokens.push(read);
-                    } else {
-                        known.keep(&read, context);
-                    }
-                }
-                tokens.iter_mut().zip(next).for_each(|(tokens, next)| tokens.push(*next));
-                let next: Vec<&[u32]> = next.chunks(1).collect();
-                let hidden = model.read(contexts, &next);
-                known.count(next.len(), next.len());
-                logits(model, matrix(model, hidden))
+                contexts.extend(host::begin_rows(model, known, prompts));
+                tokens.extend(prompts.iter().map(|prompt| prompt.to_vec()));
             }
-            Self::Device { cache, spans, lines } => {
-                *lines = alive.iter().map(|row| lines[*row]).collect();
-                *spans = alive.iter().map(|row| spans[*row].clone()).collect();
-                let rows = cache.rows();
-                if lines.len() * 2 <= rows || cache.length() == cache.columns() {
-                    *cache = cache.select(&at_least_two(lines), cache.length() + GROWTH);
-                    *lines = (0..lines.len()).collect();
-                }
+            Self::Device { .. } if prompts.is_empty() => {}
+            Self::Device { cache, spans, lines, next } => {
+                debug_assert!(lines.is_empty(), "the rows of a device's cache all end in its last column");
+                let read = prefix::read(model, prompts, &vec![1; prompts.len()], 0);
+                let last: Vec<i64> = (0..prompts.len()).map(|row| read.place(row, 0)).collect();
+                let last = Tensor::<1, Int>::from_data(TensorData::new(last, [prompts.len()]), &model.device());
+                *lines = (0..prompts.len()).collect();
+                *cache = read.cache.select(&at_least_two(lines), read.cache.length() + GROWTH);
+                *spans = read.spans;
+                *next = Next::Logits(logits(model, read.hidden.select(0, last)));
+            }
+        }
+    }
+
+    /// Reads what is not read yet of each row, and gives the logits of what comes next, `[rows * vocab]`.
+    pub(crate) fn logits(&mut self, model: &Transformer) -> Vec<f32> {
+        match self {
+            Self::Host { contexts, tokens } => {
+                let rest: Vec<&[u32]> =
+                    contexts.iter().zip(&*tokens).map(|(context, tokens)| &tokens[context.length()..]).collect();
+                let hidden = model.read(contexts, &rest);
+                let width = model.config().hidden;
+                let mut end = 0;
+                let last = rest.iter().flat_map(|rest| {
+                    end += rest.len() * width;
+                    &hidden[end - width..end]
+                });
+                logits(model, matrix(model, last.copied().collect()))
+            }
+            Self::Device { next: Next::Logits(logits), .. } => std::mem::take(logits),
+            Self::Device { cache, spans, lines, next: Next::Tokens(next) } => {
                 let all = feed(model, cache, spans, lines, next);
                 let vocab = model.config().vocab;
                 lines.iter().flat_map(|line| &all[line * vocab..(line + 1) * vocab]).copied().collect()
@@ -103,13 +116,37 @@ impl Batch {
         }
     }
 
-    /// Ends the batch; what it read is kept for the next one.
-    pub(crate) fn close(self, known: &mut PrefixCache) {
-        if let Self::Host { contexts, tokens } = self {
-            for (context, tokens) in contexts.into_iter().zip(tokens) {
-                known.keep(&tokens, context);
+    /// Continues each of the rows `alive` with a token and drops the others. What they have read on the CPU is kept in `known`.
+    pub(crate) fn go_on(&mut self, model: &Transformer, known: &mut PrefixCache, alive: &[usize], drawn: Vec<u32>) {
+        match self {
+            Self::Host { contexts, tokens } => {
+                let (count, mut wanted) = (contexts.len(), alive.iter().zip(&drawn).peekable());
+                let rows = contexts.drain(..).zip(tokens.drain(..)).enumerate().collect::<Vec<_>>();
+                for (row, (context, mut read)) in rows {
+                    if let Some((_, token)) = wanted.next_if(|(wanted, _)| **wanted == row) {
+                        read.push(*token);
+                        contexts.push(context);
+                        tokens.push(read);
+                    } else {
+                        known.keep(&read, context);
+                    }
+                }
+                known.count(drawn.len(), drawn.len());
+                // Not at every token: looking for what to drop costs a walk through what is known.
+                if contexts.len() < count {
+                    known.make_room();
+                }
             }
-            known.make_room();
+            Self::Device { .. } if alive.is_empty() => *self = Self::new(model),
+            Self::Device { cache, spans, lines, next } => {
+                *lines = alive.iter().map(|row| lines[*row]).collect();
+                *spans = alive.iter().map(|row| spans[*row].clone()).collect();
+                if lines.len() * 2 <= cache.rows() || cache.length() == cache.columns() {
+                    *cache = cache.select(&at_least_two(lines), cache.length() + GROWTH);
+                    *lines = (0..lines.len()).collect();
+                }
+                *next = Next::Tokens(drawn);
+            }
         }
     }
 }

@@ -36,12 +36,77 @@ pub struct Decoded {
     pub mean_logprob: f64,
 }
 
-/// A row of the batch that still draws.
+/// Rows that are continued together, token by token. A row that is done leaves; on the CPU, others join at any time.
+pub(crate) struct Decoder<'a> {
+    model: &'a Transformer,
+    renderer: &'a Renderer,
+    name: &'a str,
+    batch: Batch,
+    rows: Vec<Row>,
+}
+
+/// A row that still draws.
 struct Row {
-    request: usize,
+    ticket: usize,
+    sampling: Sampling,
+    max_tokens: u32,
     turn: Turn,
     stream: SeedStream,
     logprobs: f64,
+}
+
+impl<'a> Decoder<'a> {
+    /// A decoder without rows.
+    pub(crate) fn new(model: &'a Transformer, renderer: &'a Renderer, name: &'a str) -> Self {
+        Self { model, renderer, name, batch: Batch::new(model), rows: Vec::new() }
+    }
+
+    /// Rows that still draw.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Can rows join now?
+    pub(crate) fn is_open(&self) -> bool {
+        self.rows.is_empty() || self.batch.grows()
+    }
+
+    /// Adds a row for each request. What becomes of it is told under its ticket; they are numbered from `first`.
+    pub(crate) fn join(&mut self, known: &mut PrefixCache, first: usize, requests: &[DecodeRequest]) {
+        let prompts: Vec<&[u32]> = requests.iter().map(|request| request.prompt.as_slice()).collect();
+        self.batch.join(self.model, known, &prompts);
+        self.rows.extend((first..).zip(requests).map(|(ticket, request)| Row {
+            ticket,
+            sampling: request.sampling,
+            max_tokens: request.max_tokens,
+            turn: Turn::new(self.renderer, &request.stop, request.max_tokens),
+            stream: request.seed.stream(),
+            logprobs: 0.0,
+        }));
+    }
+
+    /// Reads every row to its end, draws the next token, and gives the rows that are done by it.
+    pub(crate) fn step(&mut self, known: &mut PrefixCache) -> Vec<(usize, Result<Decoded, ModelError>)> {
+        let (logits, vocab) = (self.batch.logits(self.model), self.model.config().vocab);
+        let (mut alive, mut drawn, mut done) = (Vec::with_capacity(self.rows.len()), Vec::new(), Vec::new());
+        for (index, (row, logits)) in self.rows.iter_mut().zip(logits.chunks_exact(vocab)).enumerate() {
+            match row.advance(logits, self.name) {
+                Ok(Progress::Token(token)) => {
+                    alive.push(index);
+                    drawn.push(token);
+                }
+                Ok(Progress::Done(finish)) => done.push((row.ticket, Ok(row.finish(finish)))),
+                Err(error) => done.push((row.ticket, Err(error))),
+            }
+        }
+        let (mut index, mut left) = (0, alive.iter().peekable());
+        self.rows.retain(|_| {
+            index += 1;
+            left.next_if(|left| **left == index - 1).is_some()
+        });
+        self.batch.go_on(self.model, known, &alive, drawn);
+        done
+    }
 }
 
 /// Continues every prompt.
@@ -58,39 +123,14 @@ pub fn decode(
     name: &str,
     requests: &[DecodeRequest],
 ) -> Vec<Result<Decoded, ModelError>> {
-    if requests.is_empty() {
-        return Vec::new();
-    }
     let mut results: Vec<Option<Result<Decoded, ModelError>>> = requests.iter().map(|_| None).collect();
-    let prompts: Vec<&[u32]> = requests.iter().map(|request| request.prompt.as_slice()).collect();
-    let (mut batch, mut logits) = Batch::open(model, known, &prompts);
-    let row = |(index, request): (usize, &DecodeRequest)| Row {
-        request: index,
-        turn: Turn::new(renderer, &request.stop, request.max_tokens),
-        stream: request.seed.stream(),
-        logprobs: 0.0,
-    };
-    let mut rows: Vec<Row> = requests.iter().enumerate().map(row).collect();
-    let vocab = model.config().vocab;
-    loop {
-        let (mut alive, mut next) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
-        for (index, (row, logits)) in rows.iter_mut().zip(logits.chunks_exact(vocab)).enumerate() {
-            match row.advance(logits, &requests[row.request], name) {
-                Ok(Progress::Token(token)) => {
-                    alive.push(index);
-                    next.push(token);
-                }
-                Ok(Progress::Done(finish)) => results[row.request] = Some(Ok(row.finish(finish))),
-                Err(error) => results[row.request] = Some(Err(error)),
-            }
+    let mut decoder = Decoder::new(model, renderer, name);
+    decoder.join(known, 0, requests);
+    while decoder.rows() > 0 {
+        for (request, result) in decoder.step(known) {
+            results[request] = Some(result);
         }
-        if alive.is_empty() {
-            break;
-        }
-        logits = batch.step(model, known, &alive, &next);
-        rows.retain(|row| results[row.request].is_none());
     }
-    batch.close(known);
     results.into_iter().map(|result| result.expect("every row ends with a result")).collect()
 }
 
@@ -101,11 +141,11 @@ enum Progress {
 
 impl Row {
     /// Draws the next token and says whether the row goes on.
-    fn advance(&mut self, logits: &[f32], request: &DecodeRequest, name: &str) -> Result<Progress, ModelError> {
-        if request.max_tokens == 0 {
+    fn advance(&mut self, logits: &[f32], name: &str) -> Result<Progress, ModelError> {
+        if self.max_tokens == 0 {
             return Ok(Progress::Done(Finish::Length));
         }
-        let drawn = draw(logits, &request.sampling, &mut self.stream).ok_or_else(|| ModelError::NotFinite {
+        let drawn = draw(logits, &self.sampling, &mut self.stream).ok_or_else(|| ModelError::NotFinite {
             model: name.to_owned(),
             given: "logits that are not numbers".into(),
             index: self.turn.drawn() as usize,

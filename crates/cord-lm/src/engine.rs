@@ -1,21 +1,21 @@
 //! One thread owns a model and gathers requests from all problems into batches.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
 use cord_core::{
-    BoxFuture, Capabilities, GenerateRequest, Generation, LanguageModel, ModelError, ModelId, ScoreRequest,
-    TokenLogprob, Usage,
+    BoxFuture, Capabilities, GenerateRequest, Generation, LanguageModel, ModelError, ModelId, REWARDS_ONLY,
+    ScoreRequest, TokenLogprob, Usage, reward_label,
 };
 use cord_text::{Renderer, TextError};
 use futures::channel::oneshot;
 
 use crate::checkpoint::LoadedModel;
-use crate::decode::{DecodeRequest, decode};
-use crate::queue::{Kind, Turns, take};
+use crate::decode::{DecodeRequest, Decoded, Decoder};
+use crate::queue::{Wait, take};
 use crate::score::score;
 use crate::{LmError, PrefixCache, Reads, RewardHead, Transformer};
 
@@ -65,7 +65,7 @@ enum Job {
 /// A model in this process as a [`LanguageModel`].
 ///
 /// Rendering and tokenizing happen on the caller's thread; the model's thread only reads and draws tokens.
-/// Dropping the engine ends the thread after the batch at hand.
+/// Dropping the engine ends the thread, after what it was asked.
 pub struct Engine {
     id: ModelId,
     renderer: Arc<Renderer>,
@@ -92,7 +92,7 @@ impl Engine {
         let known = PrefixCache::new(settings.known_bytes);
         let reads = Arc::new(Mutex::new(Reads::default()));
         let (name, told) = (id.name.clone(), reads.clone());
-        let mut worker = Worker { name, transformer, head, renderer: renderer.clone(), settings, known, reads: told };
+        let worker = Worker { name, transformer, head, renderer: renderer.clone(), settings, known, reads: told };
         let thread = std::thread::Builder::new()
             .name(format!("model {}", id.name))
             .spawn(move || inner_pool(worker.transformer.config().hidden).install(|| worker.run(&receiver)))
@@ -162,7 +162,7 @@ impl LanguageModel for Engine {
     fn generate(&self, request: GenerateRequest) -> BoxFuture<'_, Result<Generation, ModelError>> {
         Box::pin(async move {
             if self.rewards {
-                return self.unsupported("generate: it has a reward head in place of a vocabulary");
+                return self.unsupported(REWARDS_ONLY);
             }
             let text = |e| text_fault(&self.id.name, &e);
             let prompt = self.renderer.prompt_ids(&request.prompt).map_err(text)?;
@@ -180,8 +180,9 @@ impl LanguageModel for Engine {
             let text = |e| text_fault(&self.id.name, &e);
             let prompt = self.renderer.prompt_ids(&request.prompt).map_err(text)?;
             if self.rewards {
-                let Some(label) = RewardHead::label(&request.continuation) else {
-                    return self.unsupported("score anything but `right` and `wrong`, the labels of its reward head: as a scorer it takes `prompt = \"qwen-prm.v1\"`");
+                let label = match reward_label(&request.continuation) {
+                    Ok(label) => label,
+                    Err(what) => return self.unsupported(&what),
                 };
                 self.embeds(&prompt)?;
                 self.fits(prompt.len() as u64)?;
@@ -226,79 +227,95 @@ struct Worker {
     reads: Arc<Mutex<Reads>>,
 }
 
+/// A request that is being generated: what its reply needs.
+struct Running {
+    prompt_tokens: u64,
+    reply: oneshot::Sender<Result<Generation, ModelError>>,
+}
+
 impl Worker {
-    fn run(&mut self, jobs: &Receiver<Job>) {
+    /// Answers requests until nobody can ask any more. A score is made between two tokens of those that are being generated, and what is
+    /// to be generated joins them as soon as there is room.
+    fn run(self, jobs: &Receiver<Job>) {
+        let Self { name, transformer, head, renderer, settings, mut known, reads } = self;
         let (mut generate, mut scores) = (VecDeque::new(), VecDeque::new());
-        let mut turns = Turns::default();
-        let sort = |job: Job, generate: &mut VecDeque<Generate>, scores: &mut VecDeque<Score>| match job {
-            Job::Generate(job) => generate.push_back(job),
-            Job::Score(job) => scores.push_back(job),
-        };
+        let mut decoder = Decoder::new(&transformer, &renderer, &name);
+        let (mut running, mut next) = (BTreeMap::new(), 0);
+        let (mut scoring, mut joining) = (Wait::default(), Wait::default());
+        // Before the replies, so that who has one sees what it took.
+        let tell = |known: &PrefixCache| *reads.lock().unwrap_or_else(PoisonError::into_inner) = known.reads();
         loop {
-            if generate.is_empty() && scores.is_empty() {
+            let idle = running.is_empty() && generate.is_empty() && scores.is_empty();
+            if idle {
                 let Ok(job) = jobs.recv_blocking() else { return };
                 sort(job, &mut generate, &mut scores);
             }
-            let deadline = Instant::now() + self.settings.linger;
+            // A batch that begins waits a little for more; one that runs is joined by whoever comes.
+            let deadline = running.is_empty().then(|| Instant::now() + settings.linger);
             loop {
                 while let Ok(job) = jobs.try_recv() {
                     sort(job, &mut generate, &mut scores);
                 }
-                let full = generate.len().max(scores.len()) >= self.settings.max_batch;
-                if full || Instant::now() >= deadline {
+                let full = generate.len().max(scores.len()) >= settings.max_batch;
+                if full || deadline.is_none_or(|deadline| Instant::now() >= deadline) {
                     break;
                 }
                 std::thread::sleep(Duration::from_micros(50));
             }
-            match turns.next(generate.len(), scores.len()) {
-                Kind::Generate => self.generate(&mut generate),
-                Kind::Score => self.score(&mut scores),
+            if scoring.is_due(scores.len(), running.len()) {
+                let length = |job: &Score| job.prompt.len() + job.continuation.len();
+                let batch = take(&mut scores, length, settings.max_batch, settings.max_batch_tokens);
+                let (requests, replies): (Vec<_>, Vec<_>) =
+                    batch.into_iter().map(|job| ((job.prompt, job.continuation), job.reply)).unzip();
+                let results = match &head {
+                    None => score(&transformer, &mut known, &name, &requests),
+                    Some(head) => head.score(&transformer, &mut known, &name, &requests),
+                };
+                tell(&known);
+                for (reply, result) in replies.into_iter().zip(results) {
+                    // The caller may have given up; its reply is then nobody's.
+                    let _ = reply.send(result);
+                }
+            }
+            let room = settings.max_batch.max(1).saturating_sub(running.len());
+            if room > 0 && decoder.is_open() && joining.is_due(generate.len().min(room), running.len()) {
+                let length = |job: &Generate| job.request.prompt.len();
+                let batch = take(&mut generate, length, room, settings.max_batch_tokens);
+                let (requests, replies): (Vec<_>, Vec<_>) =
+                    batch.into_iter().map(|job| (job.request, job.reply)).unzip();
+                decoder.join(&mut known, next, &requests);
+                for (request, reply) in requests.iter().zip(replies) {
+                    running.insert(next, Running { prompt_tokens: request.prompt.len() as u64, reply });
+                    next += 1;
+                }
+            }
+            if !running.is_empty() {
+                let done = decoder.step(&mut known);
+                if !done.is_empty() {
+                    tell(&known);
+                }
+                for (ticket, result) in done {
+                    let Running { prompt_tokens, reply } = running.remove(&ticket).expect("a row has its request");
+                    let _ = reply.send(result.map(|decoded| generation(decoded, prompt_tokens)));
+                }
             }
         }
     }
+}
 
-    /// Before the replies, so that who has one sees what it took.
-    fn tell_reads(&self) {
-        *self.reads.lock().unwrap_or_else(PoisonError::into_inner) = self.known.reads();
+fn sort(job: Job, generate: &mut VecDeque<Generate>, scores: &mut VecDeque<Score>) {
+    match job {
+        Job::Generate(job) => generate.push_back(job),
+        Job::Score(job) => scores.push_back(job),
     }
+}
 
-    fn batch<T>(&self, queue: &mut VecDeque<T>, length: impl Fn(&T) -> usize) -> Vec<T> {
-        take(queue, length, self.settings.max_batch, self.settings.max_batch_tokens)
-    }
-
-    fn generate(&mut self, queue: &mut VecDeque<Generate>) {
-        let batch = self.batch(queue, |job| job.request.prompt.len());
-        let (requests, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|job| (job.request, job.reply)).unzip();
-        let results = decode(&self.transformer, &mut self.known, &self.renderer, &self.name, &requests);
-        self.tell_reads();
-        for ((request, reply), result) in requests.iter().zip(replies).zip(results) {
-            let result = result.map(|decoded| Generation {
-                text: decoded.text,
-                finish: decoded.finish,
-                mean_logprob: (decoded.tokens > 0).then_some(decoded.mean_logprob),
-                usage: Usage {
-                    prompt_tokens: request.prompt.len() as u64,
-                    generated_tokens: decoded.tokens,
-                    scored_tokens: 0,
-                },
-            });
-            // The caller may have given up; its reply is then nobody's.
-            let _ = reply.send(result);
-        }
-    }
-
-    fn score(&mut self, queue: &mut VecDeque<Score>) {
-        let batch = self.batch(queue, |job| job.prompt.len() + job.continuation.len());
-        let (requests, replies): (Vec<_>, Vec<_>) =
-            batch.into_iter().map(|job| ((job.prompt, job.continuation), job.reply)).unzip();
-        let results = match &self.head {
-            None => score(&self.transformer, &mut self.known, &self.name, &requests),
-            Some(head) => head.score(&self.transformer, &mut self.known, &self.name, &requests),
-        };
-        self.tell_reads();
-        for (reply, result) in replies.into_iter().zip(results) {
-            let _ = reply.send(result);
-        }
+fn generation(decoded: Decoded, prompt_tokens: u64) -> Generation {
+    Generation {
+        text: decoded.text,
+        finish: decoded.finish,
+        mean_logprob: (decoded.tokens > 0).then_some(decoded.mean_logprob),
+        usage: Usage { prompt_tokens, generated_tokens: decoded.tokens, scored_tokens: 0 },
     }
 }
 

@@ -6,7 +6,7 @@ use burn::tensor::module::embedding;
 use burn::tensor::{Int, Tensor, TensorData};
 use rayon::prelude::*;
 
-use crate::context::Context;
+use crate::context::{Context, View};
 use crate::kernels;
 use crate::ops::Angles;
 use crate::prefix_cache::PrefixCache;
@@ -18,6 +18,9 @@ const PASS: usize = 2048;
 
 /// A beginning that several rows share is read apart from them when that saves so many tokens; a pass costs about as much.
 const WORTHWHILE: usize = 16;
+
+/// The most tokens of a row's beginning that wait for the pass in which other rows go on.
+const SHORT: usize = 32;
 
 impl Transformer {
     /// Reads tokens, each row's behind what its context holds, and gives their hidden states after the final norm, row by row.
@@ -165,39 +168,70 @@ pub(crate) fn read_rows(
     rows: &[&[u32]],
     own: &[usize],
 ) -> (Vec<Context>, Vec<f32>) {
-    let config = model.config();
-    let begun = |row: &&[u32], own: &usize| row.len() - own;
+    let begun = |row: &[u32], own: &usize| row.len() - own;
     let mut prefixes: Vec<&[u32]> = rows.iter().zip(own).map(|(row, own)| &row[..begun(row, own)]).collect();
     prefixes.sort_unstable();
     prefixes.dedup();
-    let mut read: usize = own.iter().sum();
-    loop {
-        let mut known: Vec<Vec<crate::context::View>> = prefixes.iter().map(|prefix| cache.find(prefix)).collect();
-        let wanted =
-            parts(&prefixes, &known.iter().map(|views| views.iter().map(|v| v.length).sum()).collect::<Vec<_>>());
-        if wanted.is_empty() {
-            break;
-        }
-        let tails: Vec<&[u32]> = wanted.iter().map(|part| &prefixes[part.prefix][part.from..part.to]).collect();
-        let mut contexts: Vec<Context> = wanted
-            .iter()
-            .map(|part| Context::behind(std::mem::take(&mut known[part.prefix]), config, &cache.held))
-            .collect();
-        model.read(&mut contexts, &tails);
-        for (part, context) in wanted.iter().zip(contexts) {
-            read += part.to - part.from;
-            cache.keep(&prefixes[part.prefix][..part.to], context);
-        }
-    }
-    let mut contexts: Vec<Context> = rows
-        .iter()
-        .zip(own)
-        .map(|(row, own)| Context::behind(cache.find(&row[..begun(row, own)]), config, &cache.held))
-        .collect();
+    let read = own.iter().sum::<usize>() + read_prefixes(model, cache, &prefixes, |_| true);
+    let config = model.config();
+    let behind = |row: &[u32], own, cache: &mut PrefixCache| {
+        Context::behind(cache.find(&row[..begun(row, own)]), config, &cache.held)
+    };
+    let mut contexts: Vec<Context> = rows.iter().zip(own).map(|(row, own)| behind(row, own, cache)).collect();
     let tails: Vec<&[u32]> = rows.iter().zip(own).map(|(row, own)| &row[begun(row, own)..]).collect();
     cache.count(rows.iter().map(|row| row.len()).sum(), read);
     let hidden = model.read(&mut contexts, &tails);
     (contexts, hidden)
+}
+
+/// Contexts for rows of at least one token, each with a beginning of its row; at least the last token is left to be read.
+///
+/// What several rows share is read once and kept, and so is a long beginning. A short one that nobody shares is left too:
+/// it costs no pass of its own when it is read together with what other rows go on with.
+pub(crate) fn begin_rows(model: &Transformer, cache: &mut PrefixCache, rows: &[&[u32]]) -> Vec<Context> {
+    let mut prefixes: Vec<&[u32]> = rows.iter().map(|row| &row[..row.len() - 1]).collect();
+    prefixes.sort_unstable();
+    let mut repeated: Vec<&[u32]> = prefixes.windows(2).filter(|two| two[0] == two[1]).map(|two| two[0]).collect();
+    repeated.dedup();
+    prefixes.dedup();
+    let read = read_prefixes(model, cache, &prefixes, |part| {
+        !part.alone || part.to - part.from > SHORT || repeated.binary_search(&prefixes[part.prefix]).is_ok()
+    });
+    let behind = |row: &&[u32]| Context::behind(cache.find(&row[..row.len() - 1]), model.config(), &cache.held);
+    let contexts: Vec<Context> = rows.iter().map(behind).collect();
+    let left: usize = rows.iter().zip(&contexts).map(|(row, context)| row.len() - context.length()).sum();
+    cache.count(rows.iter().map(|row| row.len()).sum(), read + left);
+    contexts
+}
+
+/// Reads what is not known of sorted prefixes, each token once, and keeps it. Gives how many tokens were read. A part that is
+/// not wanted is left out.
+fn read_prefixes(
+    model: &Transformer,
+    cache: &mut PrefixCache,
+    prefixes: &[&[u32]],
+    wanted: impl Fn(&Part) -> bool,
+) -> usize {
+    let mut read = 0;
+    loop {
+        let mut known: Vec<Vec<View>> = prefixes.iter().map(|prefix| cache.find(prefix)).collect();
+        let lengths: Vec<usize> = known.iter().map(|views| views.iter().map(|v| v.length).sum()).collect();
+        let mut parts = parts(prefixes, &lengths);
+        parts.retain(&wanted);
+        if parts.is_empty() {
+            return read;
+        }
+        let tails: Vec<&[u32]> = parts.iter().map(|part| &prefixes[part.prefix][part.from..part.to]).collect();
+        let mut contexts: Vec<Context> = parts
+            .iter()
+            .map(|part| Context::behind(std::mem::take(&mut known[part.prefix]), model.config(), &cache.held))
+            .collect();
+        model.read(&mut contexts, &tails);
+        for (part, context) in parts.iter().zip(contexts) {
+            read += part.to - part.from;
+            cache.keep(&prefixes[part.prefix][..part.to], context);
+        }
+    }
 }
 
 /// Tokens to read next: a prefix's, between two places.
@@ -206,6 +240,8 @@ struct Part {
     prefix: usize,
     from: usize,
     to: usize,
+    /// Is it read for this prefix only?
+    alone: bool,
 }
 
 /// What can be read now of sorted prefixes, of which so many tokens are known: for prefixes that go on with the same tokens, those
@@ -225,9 +261,10 @@ fn parts(prefixes: &[&[u32]], known: &[usize]) -> Vec<Part> {
         let last = prefixes[index + members - 1];
         let shared = first.iter().zip(last).take_while(|(a, b)| a == b).count();
         if members > 1 && (shared - from) * (members - 1) < WORTHWHILE {
-            parts.extend((index..index + members).map(|prefix| Part { prefix, from, to: prefixes[prefix].len() }));
+            let alone = |prefix| Part { prefix, from, to: prefixes[prefix].len(), alone: true };
+            parts.extend((index..index + members).map(alone));
         } else {
-            parts.push(Part { prefix: index, from, to: shared });
+            parts.push(Part { prefix: index, from, to: shared, alone: members == 1 });
         }
         index += members;
     }
@@ -301,9 +338,10 @@ mod tests {
         let other: Vec<u32> = vec![7, 8, 9];
         let near: Vec<u32> = vec![7, 5];
         let prefixes: [&[u32]; 4] = [&long, &fork, &near, &other];
-        let part = |prefix, from, to| Part { prefix, from, to };
-        assert_eq!(parts(&prefixes, &[0; 4]), [part(0, 0, 30), part(2, 0, 2), part(3, 0, 3)]);
-        assert_eq!(parts(&prefixes, &[30, 30, 2, 3]), [part(0, 30, 40), part(1, 30, 35)]);
+        let part = |prefix, from, to, alone| Part { prefix, from, to, alone };
+        let all = parts(&prefixes, &[0; 4]);
+        assert_eq!(all, [part(0, 0, 30, false), part(2, 0, 2, true), part(3, 0, 3, true)]);
+        assert_eq!(parts(&prefixes, &[30, 30, 2, 3]), [part(0, 30, 40, true), part(1, 30, 35, true)]);
         assert_eq!(parts(&prefixes, &[40, 35, 2, 3]), []);
     }
 }

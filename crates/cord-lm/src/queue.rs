@@ -2,51 +2,25 @@
 
 use std::collections::VecDeque;
 
-/// How often in a row the shorter queue may be passed over.
+/// The most tokens for which requests wait while others are generated.
 const PATIENCE: usize = 4;
 
-/// What a request asks for: a batch holds one kind only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Generate,
-    Score,
-}
-
-/// Whose turn it is of two queues.
+/// When those who wait have their turn, between two tokens of those that are being generated.
+///
+/// A turn takes passes of its own. To a wide model, which reads all of its weights for every token, they cost little beside what fuller batches
+/// save; to a narrow one with many rows they cost more. So a few wait for others, a little.
 #[derive(Debug, Default)]
-pub(crate) struct Turns {
-    /// How often in a row one queue was served while the other waited.
-    passed_over: usize,
-    last: Option<Kind>,
+pub(crate) struct Wait {
+    /// For how many tokens somebody has waited.
+    waited: usize,
 }
 
-impl Turns {
-    /// The queue to serve next, of two that are not both empty.
-    ///
-    /// The longer one, since its batch is the fuller; but a queue that was passed over four times in a row goes next,
-    /// or a stream of requests of one kind could keep the other waiting for ever.
-    pub(crate) fn next(&mut self, generate: usize, scores: usize) -> Kind {
-        let longer = if generate >= scores { Kind::Generate } else { Kind::Score };
-        if generate == 0 || scores == 0 {
-            *self = Self { passed_over: 0, last: Some(longer) };
-            return longer;
-        }
-        let turn = match self.last {
-            Some(last) if last == longer && self.passed_over >= PATIENCE => last.other(),
-            _ => longer,
-        };
-        self.passed_over = if self.last == Some(turn) { self.passed_over + 1 } else { 1 };
-        self.last = Some(turn);
-        turn
-    }
-}
-
-impl Kind {
-    fn other(self) -> Self {
-        match self {
-            Self::Generate => Self::Score,
-            Self::Score => Self::Generate,
-        }
+impl Wait {
+    /// Have `waiting` requests their turn now, while `running` are being generated? Asked once a token.
+    pub(crate) fn is_due(&mut self, waiting: usize, running: usize) -> bool {
+        let due = waiting > 0 && (waiting * 8 >= running || self.waited >= PATIENCE);
+        self.waited = if waiting == 0 || due { 0 } else { self.waited + 1 };
+        due
     }
 }
 
@@ -116,29 +90,15 @@ mod tests {
             served.sort_unstable();
             prop_assert_eq!(served, (0..next).collect::<Vec<_>>());
         }
-
-        #[test]
-        fn no_queue_is_passed_over_more_than_four_times(
-            lengths in prop::collection::vec((0usize..9, 0usize..9), 1..60),
-        ) {
-            let mut turns = Turns::default();
-            let (mut generate, mut score) = (0, 0);
-            for (waiting, scores) in lengths {
-                if waiting + scores == 0 { continue }
-                let turn = turns.next(waiting, scores);
-                prop_assert!(if turn == Kind::Generate { waiting > 0 } else { scores > 0 }, "an empty queue was served");
-                generate = if turn == Kind::Generate || waiting == 0 { 0 } else { generate + 1 };
-                score = if turn == Kind::Score || scores == 0 { 0 } else { score + 1 };
-                prop_assert!(generate <= PATIENCE && score <= PATIENCE, "{generate} {score}");
-            }
-        }
     }
 
     #[test]
-    fn the_longer_queue_goes_first_until_the_other_was_passed_over_four_times() {
-        let mut turns = Turns::default();
-        let kinds: Vec<Kind> = (0..11).map(|_| turns.next(100, 3)).collect();
-        let scores: Vec<usize> = (0..11).filter(|turn| kinds[*turn] == Kind::Score).collect();
-        assert_eq!(scores, [4, 9]);
+    fn an_eighth_as_many_need_not_wait_and_nobody_waits_for_more_than_four_tokens() {
+        let mut wait = Wait::default();
+        assert!(wait.is_due(1, 0) && wait.is_due(1, 8) && wait.is_due(13, 100));
+        let due: Vec<bool> = (0..11).map(|_| wait.is_due(12, 100)).collect();
+        let expected = [false, false, false, false, true, false, false, false, false, true, false];
+        assert_eq!(due, expected);
+        assert!(!wait.is_due(0, 0) && !wait.is_due(12, 100), "who comes later waits anew");
     }
 }

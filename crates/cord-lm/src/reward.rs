@@ -1,13 +1,13 @@
 //! The head of a process reward model: two labels in place of a vocabulary.
 //!
 //! It is that of `Qwen2ForProcessRewardModel` (Qwen2.5-Math-PRM): a linear layer as wide as the model, a rectifier, and a layer to the labels
-//! *wrong* and *right*, read where a mark stands after a step. What such a model can be asked: [`REWARD_LABELS`].
+//! *wrong* and *right*, read where a mark stands after a step. What such a model can be asked: [`cord_core::REWARD_LABELS`].
 
 use std::collections::BTreeMap;
 
 use burn::tensor::activation::{log_softmax, relu};
 use burn::tensor::{Device, Tensor, TensorData};
-use cord_core::{ModelError, REWARD_LABELS, TokenLogprob};
+use cord_core::{ModelError, TokenLogprob};
 
 use crate::checkpoint::{HostTensor, transpose};
 use crate::prefix_cache::PrefixCache;
@@ -59,11 +59,6 @@ impl RewardHead {
         };
         let layers = [linear([NAMES[0], NAMES[1]], hidden), linear([NAMES[2], NAMES[3]], 2)];
         if faults.is_empty() { Ok(Self { layers }) } else { Err(faults) }
-    }
-
-    /// The label of a continuation.
-    pub(crate) fn label(continuation: &str) -> Option<u32> {
-        REWARD_LABELS.iter().position(|label| *label == continuation).map(|label| label as u32)
     }
 
     /// The log-probability of a label, 0 for *wrong* and 1 for *right*, at the last token of each prompt of at least one token. Requests are

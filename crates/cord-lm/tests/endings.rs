@@ -2,7 +2,8 @@
 
 use burn::tensor::{Tensor, TensorData};
 use cord_core::{
-    Finish, GenerateRequest, Generation, LanguageModel, Message, ModelError, Opening, Prompt, Sampling, Seed,
+    Finish, GenerateRequest, Generation, LanguageModel, Message, ModelError, Opening, Prompt, Sampling, ScoreRequest,
+    Seed,
 };
 use cord_lm::{
     Architecture, DecodeRequest, Decoded, DeviceSpec, Dtype, Engine, EngineSettings, LmConfig, LoadedModel, ParamMut,
@@ -10,6 +11,7 @@ use cord_lm::{
 };
 use cord_text::{Renderer, TokenizerSpec, train_tokenizer};
 use futures::executor::block_on;
+use futures::future::{Either, select};
 
 fn renderer() -> Renderer {
     let spec = TokenizerSpec::ByteBpe { vocab: 263, split_digits: true };
@@ -19,6 +21,10 @@ fn renderer() -> Renderer {
 /// A model that draws one token, whatever it has read: every token is embedded alike, no block adds anything, and the
 /// head gives its whole weight to that token.
 fn model_of_one_token(token: u32) -> LoadedModel {
+    model_of_one_token_and_context(token, 64)
+}
+
+fn model_of_one_token_and_context(token: u32, context: usize) -> LoadedModel {
     let device = open_device(DeviceSpec::Cpu).unwrap();
     let renderer = renderer();
     let config = LmConfig {
@@ -29,7 +35,7 @@ fn model_of_one_token(token: u32) -> LoadedModel {
         heads: 2,
         kv_heads: 1,
         head_dim: 8,
-        context: 64,
+        context,
         rope_theta: 1e4,
         norm_eps: 1e-6,
         tied: false,
@@ -130,4 +136,28 @@ fn an_engine_reports_endings_and_costs() {
     assert_eq!((nothing.finish, nothing.mean_logprob, nothing.usage.generated_tokens), (Finish::Length, None, 0));
     assert_eq!(nothing.usage.prompt_tokens, ended.usage.prompt_tokens);
     assert!(generate(letter(), 65).is_err(), "more than the context is refused, not cut");
+}
+
+#[test]
+fn a_request_need_not_wait_for_those_that_are_being_generated() {
+    let model = model_of_one_token_and_context(letter(), 8192);
+    let engine = Engine::start(model, EngineSettings { max_batch: 2, ..EngineSettings::default() }).unwrap();
+    let prompt = Prompt { messages: vec![Message::user("1 2")], opening: Opening::Think, prefix: String::new() };
+    let generate = |max_tokens| {
+        let (prompt, sampling, seed) = (prompt.clone(), Sampling::default(), Seed::root(1));
+        engine.generate(GenerateRequest { prompt, stop: vec![], max_tokens, sampling, seed })
+    };
+    // One is begun, and the others come after it and are over before it is.
+    let long = generate(8000);
+    let others = async {
+        for tokens in [3, 5, 2] {
+            assert_eq!(generate(tokens).await.unwrap().usage.generated_tokens, u64::from(tokens));
+            let (prompt, continuation) = (prompt.clone(), "a".to_owned());
+            assert_eq!(engine.loglikelihood(ScoreRequest { prompt, continuation }).await.unwrap().len(), 1);
+        }
+    };
+    match block_on(select(long, Box::pin(others))) {
+        Either::Left(_) => panic!("the others waited for the long one"),
+        Either::Right(((), long)) => assert_eq!(block_on(long).unwrap().text, "a".repeat(8000)),
+    }
 }

@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use crate::arm::ModelNames;
-use crate::generate::{read_prompt, weighted_model_name};
+use crate::generate::weighted_model_name;
 use crate::reader::{Field, Fields, Word};
-use crate::train::{Decontaminate, Method, Optimiser, TrainLength, is_default_rule};
+use crate::train::{Decontaminate, LearningSettings, is_default_rule};
 
 /// `[dpo]`: direct preference optimisation on pairs of the arm's own candidates, a step that was kept against one that was not.
 /// The student is the one that `[train]` gives.
@@ -20,25 +20,12 @@ pub struct DpoSettings {
     pub beta: f64,
     /// The weight of the chosen steps' own likelihood in the loss, as Pang and others (2024) add it; 0 is plain DPO.
     pub sft_weight: f64,
-    /// The user's message, with `{question}` in place of the problem.
-    pub prompt: String,
-    /// How long.
-    pub length: TrainLength,
-    /// How each step is taken; a step's `batch` is of pairs.
-    pub optimiser: Optimiser,
-    /// The most tokens of either sequence of a pair; `too-long` says what happens to pairs with a longer one.
-    pub max_length: u32,
+    /// How.
+    #[serde(flatten)]
+    pub learning: LearningSettings,
     /// How the problems of pairs are compared with those of the arm's benchmarks, as in `[train]`.
     #[serde(skip_serializing_if = "is_default_rule")]
     pub decontaminate: Option<Decontaminate>,
-    /// What is trained and measured beside, and what memory it may take.
-    #[serde(skip_serializing_if = "Method::is_default")]
-    pub method: Method,
-    /// Steps between two checkpoints. It changes no result and is in no key.
-    pub checkpoint_every: u32,
-    /// How many checkpoints are kept. It changes no result and is in no key.
-    #[serde(skip)]
-    pub keep_checkpoints: u32,
 }
 
 /// Which pairs a student learns from.
@@ -81,15 +68,9 @@ impl DpoSettings {
             },
             beta: fields.or("beta", 0.1, |field| field.number("a number above 0", |x| x > 0.0)),
             sft_weight: at_least_0("sft-weight", 0.0),
-            prompt: fields.or("prompt", prompt.to_owned(), read_prompt),
             // Once over the pairs, and a tenth of `[train]`'s learning rate: the papers' students move little.
-            length: TrainLength::read(&fields, 1),
-            optimiser: Optimiser::read(&fields, 5e-7),
-            max_length: fields.or("max-length", 20_480, Field::count),
+            learning: LearningSettings::read(&fields, prompt, 1, 5e-7),
             decontaminate: fields.or("decontaminate", Some(Decontaminate::default()), Decontaminate::read),
-            method: Method::read(&fields),
-            checkpoint_every: fields.or("checkpoint-every", 100, Field::count),
-            keep_checkpoints: fields.or("keep-checkpoints", 1, Field::count),
         };
         fields.close();
         settings

@@ -445,30 +445,30 @@ fn judged(scorer: &ScorerModel, count: Span, lengths: Lengths) -> Vec<(String, W
 
 /// What training asks of the student.
 fn train(stage: &TrainStage, facts: &Facts, expected: &Expected) -> Work {
-    let most = f64::from(stage.max_length);
+    let most = f64::from(stage.learning.max_length);
     let question = f64::from(expected.question.unwrap_or(QUESTION));
     let of = |given: Option<u32>| given.map(f64::from);
     let reasoning = of(expected.reasoning).unwrap_or(f64::from(facts.trajectory_tokens) / 2.0);
     let row = (question + reasoning + of(expected.answer).unwrap_or(0.0)).clamp(1.0, most);
     let rows = facts.problems as f64 * f64::from(facts.trajectories.max(1));
-    let seen = match stage.length {
+    let seen = match stage.learning.length {
         TrainLength::Epochs(epochs) => rows * f64::from(epochs),
-        TrainLength::Steps(steps) => f64::from(steps) * f64::from(stage.optimiser.batch),
+        TrainLength::Steps(steps) => f64::from(steps) * f64::from(stage.learning.optimiser.batch),
     };
     Work { trained: Span { expected: seen * row, most: seen * most }, ..Work::default() }
 }
 
 /// What preference optimisation asks of the student: a pair is two sequences, which are as long as half of the reasoning.
 fn dpo(stage: &DpoStage, facts: &Facts, expected: &Expected) -> Work {
-    let most = f64::from(stage.max_length);
+    let most = f64::from(stage.learning.max_length);
     let question = f64::from(expected.question.unwrap_or(QUESTION));
     let reasoning = expected.reasoning.map_or(f64::from(facts.trajectory_tokens) / 2.0, f64::from);
     let pair = 2.0 * (question + reasoning / 2.0).clamp(1.0, most);
     let limit = stage.pairs.pairs_per_problem.map_or(f64::INFINITY, f64::from);
     let of = |pairs: f64| facts.problems as f64 * pairs.min(limit);
-    let seen = |pairs: f64| match stage.length {
+    let seen = |pairs: f64| match stage.learning.length {
         TrainLength::Epochs(epochs) => pairs * f64::from(epochs),
-        TrainLength::Steps(steps) => f64::from(steps) * f64::from(stage.optimiser.batch),
+        TrainLength::Steps(steps) => f64::from(steps) * f64::from(stage.learning.optimiser.batch),
     };
     // How many pairs differ by the margin only the scores say: half of them.
     let (some, all) = (of(facts.pairs as f64 / 2.0), of(facts.pairs as f64));

@@ -102,6 +102,7 @@ fn generate(stage: &GenerateStage, known: &Identities) -> Value {
 }
 
 fn train(stage: &TrainStage, known: &Identities) -> Value {
+    let learning = &stage.learning;
     let data = match &stage.data {
         TrainData::Generated => json!({ "keep": stage.keep }),
         TrainData::Rows { source, limit } => json!({ "rows": dataset(source, known), "limit": limit }),
@@ -109,17 +110,17 @@ fn train(stage: &TrainStage, known: &Identities) -> Value {
     let mut matter = json!({
         "student": model(&stage.student.source, known),
         "data": data,
-        "prompt": stage.prompt,
-        "length": stage.length,
-        "optimiser": stage.optimiser,
-        "max-length": stage.max_length,
+        "prompt": learning.prompt,
+        "length": learning.length,
+        "optimiser": learning.optimiser,
+        "max-length": learning.max_length,
     });
     // Only where there is something to compare with: which rows are left out depends on it.
     if let Some(rule) = stage.decontaminate {
         matter["decontaminate"] = compared(rule, &stage.benchmarks, known);
     }
-    if !stage.method.is_default() {
-        matter["method"] = json!(stage.method);
+    if !learning.method.is_default() {
+        matter["method"] = json!(learning.method);
     }
     matter
 }
@@ -131,16 +132,17 @@ fn compared(rule: Decontaminate, benchmarks: &[DataSource], known: &Identities) 
 }
 
 fn dpo(stage: &DpoStage, known: &Identities) -> Value {
+    let learning = &stage.learning;
     let mut matter = json!({
         "student": taken_up(&stage.student, known),
         "pairs": stage.pairs,
         "beta": stage.beta,
         "sft-weight": stage.sft_weight,
-        "prompt": stage.prompt,
-        "length": stage.length,
-        "optimiser": stage.optimiser,
-        "max-length": stage.max_length,
-        "method": stage.method,
+        "prompt": learning.prompt,
+        "length": learning.length,
+        "optimiser": learning.optimiser,
+        "max-length": learning.max_length,
+        "method": learning.method,
     });
     if let Some(rule) = stage.decontaminate {
         matter["decontaminate"] = compared(rule, &stage.benchmarks, known);

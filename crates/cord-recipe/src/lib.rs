@@ -74,6 +74,6 @@ pub use stage::{
 };
 pub use table::{Column, EvalMetric, ExpectedOrder, Figure, TableSettings, TrajectoryMetric};
 pub use train::{
-    Decontaminate, Lora, Method, Optimiser, Precision, Schedule, TooLong, TrainData, TrainLength, TrainSettings,
-    Validation,
+    Decontaminate, LearningSettings, Lora, Method, Optimiser, Precision, Schedule, TooLong, TrainData, TrainLength,
+    TrainSettings, Validation,
 };

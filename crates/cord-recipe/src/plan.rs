@@ -322,13 +322,7 @@ fn train_stage(arm: &Arm, settings: &TrainSettings) -> TrainStage {
         student: NamedModel::of(&settings.student, model(arm, &settings.student)),
         data: settings.data.clone(),
         keep,
-        prompt: settings.prompt.clone(),
-        length: settings.length,
-        optimiser: settings.optimiser,
-        max_length: settings.max_length,
-        method: settings.method.clone(),
-        checkpoint_every: settings.checkpoint_every,
-        keep_checkpoints: settings.keep_checkpoints,
+        learning: settings.learning.clone(),
     }
 }
 
@@ -349,13 +343,7 @@ fn dpo_stage(arm: &Arm, settings: &DpoSettings) -> DpoStage {
         sft_weight: settings.sft_weight,
         decontaminate,
         benchmarks,
-        prompt: settings.prompt.clone(),
-        length: settings.length,
-        optimiser: settings.optimiser,
-        max_length: settings.max_length,
-        method: settings.method.clone(),
-        checkpoint_every: settings.checkpoint_every,
-        keep_checkpoints: settings.keep_checkpoints,
+        learning: settings.learning.clone(),
     }
 }
 

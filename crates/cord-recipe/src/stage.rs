@@ -11,7 +11,7 @@ use crate::reader::is_default;
 use crate::scorer::Scorer;
 use crate::search::Search;
 use crate::table::TableSettings;
-use crate::train::{Decontaminate, Method, Optimiser, TrainData, TrainLength};
+use crate::train::{Decontaminate, LearningSettings, TrainData};
 
 /// The kinds of stages, in the order in which they follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -245,22 +245,9 @@ pub struct TrainStage {
     /// The benchmarks that the problems are compared with, whole.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub benchmarks: Vec<DataSource>,
-    /// The user's message, with `{question}` in place of the problem.
-    pub prompt: String,
-    /// How long.
-    pub length: TrainLength,
-    /// How each step is taken.
-    pub optimiser: Optimiser,
-    /// The most tokens of a sequence.
-    pub max_length: u32,
-    /// What is trained and measured beside, and what memory it may take.
-    #[serde(skip_serializing_if = "Method::is_default")]
-    pub method: Method,
-    /// Steps between two checkpoints; in no key.
-    pub checkpoint_every: u32,
-    /// How many checkpoints are kept; in no key.
-    #[serde(skip)]
-    pub keep_checkpoints: u32,
+    /// How.
+    #[serde(flatten)]
+    pub learning: LearningSettings,
 }
 
 /// What a stage of preference optimisation does.
@@ -281,22 +268,9 @@ pub struct DpoStage {
     /// The benchmarks that the problems are compared with, whole.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub benchmarks: Vec<DataSource>,
-    /// The user's message, with `{question}` in place of the problem.
-    pub prompt: String,
-    /// How long.
-    pub length: TrainLength,
-    /// How each step is taken.
-    pub optimiser: Optimiser,
-    /// The most tokens of a sequence.
-    pub max_length: u32,
-    /// What is trained and measured beside, and what memory it may take.
-    #[serde(skip_serializing_if = "Method::is_default")]
-    pub method: Method,
-    /// Steps between two checkpoints; in no key.
-    pub checkpoint_every: u32,
-    /// How many checkpoints are kept; in no key.
-    #[serde(skip)]
-    pub keep_checkpoints: u32,
+    /// How.
+    #[serde(flatten)]
+    pub learning: LearningSettings,
 }
 
 /// Which model is evaluated, or taught preferences.

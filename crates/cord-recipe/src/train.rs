@@ -17,18 +17,27 @@ pub struct TrainSettings {
     pub student: String,
     /// What it learns from.
     pub data: TrainData,
-    /// The user's message, with `{question}` in place of the problem.
-    pub prompt: String,
-    /// How long.
-    pub length: TrainLength,
-    /// How each step is taken.
-    pub optimiser: Optimiser,
-    /// The most tokens of a sequence; [`Method::too_long`] says what happens to longer ones.
-    pub max_length: u32,
+    /// How.
+    #[serde(flatten)]
+    pub learning: LearningSettings,
     /// How the problems of generated trajectories are compared with those of the arm's benchmarks; `None` where they are
     /// not. A recipe says `false`, or a table; comparing is the default.
     #[serde(skip_serializing_if = "is_default_rule")]
     pub decontaminate: Option<Decontaminate>,
+}
+
+/// How a student learns, whatever it learns.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LearningSettings {
+    /// The user's message, with `{question}` in place of the problem.
+    pub prompt: String,
+    /// How long.
+    pub length: TrainLength,
+    /// How each step is taken; in `[dpo]` a step's `batch` is of pairs.
+    pub optimiser: Optimiser,
+    /// The most tokens of a sequence; `too-long` says what happens to longer ones, and to pairs with one.
+    pub max_length: u32,
     /// What is trained and measured beside, and what memory it may take.
     #[serde(skip_serializing_if = "Method::is_default")]
     pub method: Method,
@@ -37,6 +46,21 @@ pub struct TrainSettings {
     /// How many checkpoints are kept. It changes no result and is in no key.
     #[serde(skip)]
     pub keep_checkpoints: u32,
+}
+
+impl LearningSettings {
+    /// The message, the epochs and the highest learning rate are those where the table gives none.
+    pub(crate) fn read(fields: &Fields<'_>, prompt: &str, epochs: u32, learning_rate: f64) -> Self {
+        Self {
+            prompt: fields.or("prompt", prompt.to_owned(), read_prompt),
+            length: TrainLength::read(fields, epochs),
+            optimiser: Optimiser::read(fields, learning_rate),
+            max_length: fields.or("max-length", 20_480, Field::count),
+            method: Method::read(fields),
+            checkpoint_every: fields.or("checkpoint-every", 100, Field::count),
+            keep_checkpoints: fields.or("keep-checkpoints", 1, Field::count),
+        }
+    }
 }
 
 /// What is trained and measured beside, and what memory it may take.
@@ -361,27 +385,10 @@ impl TrainSettings {
             fields.optional("data", |_| None::<TrainData>);
             Some(TrainData::Generated)
         };
-        let prompt = fields.or("prompt", prompt.to_owned(), read_prompt);
         // The paper's 5 epochs, batch of 8, 5e-6 and cosine; of the rest it says nothing.
-        let length = TrainLength::read(&fields, 5);
-        let optimiser = Optimiser::read(&fields, 5e-6);
-        let max_length = fields.or("max-length", 20_480, Field::count);
+        let learning = LearningSettings::read(&fields, prompt, 5, 5e-6);
         let decontaminate = fields.or("decontaminate", Some(Decontaminate::default()), Decontaminate::read);
-        let method = Method::read(&fields);
-        let checkpoint_every = fields.or("checkpoint-every", 100, Field::count);
-        let keep_checkpoints = fields.or("keep-checkpoints", 1, Field::count);
         fields.close();
-        Some(Self {
-            student: student?,
-            data: data?,
-            prompt,
-            length,
-            optimiser,
-            max_length,
-            decontaminate,
-            method,
-            checkpoint_every,
-            keep_checkpoints,
-        })
+        Some(Self { student: student?, data: data?, learning, decontaminate })
     }
 }

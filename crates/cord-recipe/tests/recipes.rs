@@ -43,10 +43,10 @@ fn arms_are_resolved() {
 
     let cord = recipe.arm("cord").unwrap();
     let train = cord.train.as_ref().unwrap();
-    assert_eq!(train.length, TrainLength::Steps(500));
-    assert_eq!((train.optimiser.learning_rate, train.optimiser.schedule), (5e-4, Schedule::Cosine));
+    assert_eq!(train.learning.length, TrainLength::Steps(500));
+    assert_eq!((train.learning.optimiser.learning_rate, train.learning.optimiser.schedule), (5e-4, Schedule::Cosine));
     assert_eq!(train.data, TrainData::Generated);
-    assert_eq!(train.prompt, "{question}", "the generator's prompt is the student's");
+    assert_eq!(train.learning.prompt, "{question}", "the generator's prompt is the student's");
     assert_eq!(cord.eval.as_ref().unwrap().plain_prompt, "{question}");
     assert_eq!(cord.problems.as_ref().unwrap().source, DataSource::Dataset("mini/train".into()));
     assert_eq!(cord.models["multiplier"].sampling, Sampling { temperature: 0.7, ..Sampling::default() });
@@ -92,7 +92,7 @@ fn overrides_reach_where_they_point() {
     assert_eq!(mini(&["run.device=\"cuda\""]).run.device, Device::Cuda(0));
     assert_eq!(mini(&["seed=5"]).seeds, [5], "`seed` takes the place of `seeds`");
     let epochs = mini(&["train.epochs=3"]);
-    assert_eq!(epochs.arm("cord").unwrap().train.as_ref().unwrap().length, TrainLength::Epochs(3));
+    assert_eq!(epochs.arm("cord").unwrap().train.as_ref().unwrap().learning.length, TrainLength::Epochs(3));
     let prompt = mini(&["generate.prompt=Solve: {question}"]);
     assert_eq!(prompt.arm("cord").unwrap().eval.as_ref().unwrap().plain_prompt, "Solve: {question}");
     let twice = mini(&["eval.samples=2", "eval.samples=3"]);
@@ -139,7 +139,7 @@ fn settings_are_written_as_they_are_read() {
 
 #[test]
 fn training_has_its_means() {
-    let method = |overrides: &[&str]| mini(overrides).arm("cord").unwrap().train.clone().unwrap().method;
+    let method = |overrides: &[&str]| mini(overrides).arm("cord").unwrap().train.clone().unwrap().learning.method;
     assert_eq!(method(&[]), Method::default());
     let all = method(&[
         "train.packing=true",
