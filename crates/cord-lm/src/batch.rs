@@ -47,6 +47,10 @@ pub(crate) fn tails(model: &Transformer, cache: &mut PrefixCache, rows: &[&[u32]
         cache.make_room();
         return matrix(model, hidden);
     }
+    device_tails(model, rows, own)
+}
+
+fn device_tails(model: &Transformer, rows: &[&[u32]], own: &[usize]) -> Tensor<2> {
     let read = prefix::read(model, rows, own, 0);
     let places = own.iter().enumerate().flat_map(|(row, own)| (0..*own).rev().map(move |back| (row, back)));
     let places: Vec<i64> = places.map(|(row, back)| read.place(row, back)).collect();
@@ -186,4 +190,84 @@ fn logits(model: &Transformer, hidden: Tensor<2>) -> Vec<f32> {
 /// A single row is fed twice: the reductions and products of one row may sum in another order.
 fn at_least_two(rows: &[usize]) -> Vec<usize> {
     if let [only] = rows { vec![*only, *only] } else { rows.to_vec() }
+}
+
+#[cfg(test)]
+mod tests {
+    use cord_core::Seed;
+
+    use super::*;
+    use crate::{Architecture, LmConfig, ParamMut};
+
+    fn model() -> Transformer {
+        let config = LmConfig {
+            vocab: 40,
+            hidden: 24,
+            ffn: 40,
+            layers: 2,
+            heads: 4,
+            kv_heads: 2,
+            head_dim: 6,
+            context: 256,
+            rope_theta: 1e4,
+            norm_eps: 1e-6,
+            tied: false,
+            eos: vec![0],
+            bos: None,
+            pad: Some(0),
+            architecture: Architecture::default(),
+        };
+        let mut model = Transformer::init(&config, Seed::root(4), &Device::flex());
+        // Sharper than at its beginning: the likeliest token is so by far more than rounding.
+        model.visit(&mut |_, param| {
+            if let ParamMut::Table(t) | ParamMut::Linear(t) = param {
+                *t = t.clone().mul_scalar(4.0);
+            }
+        });
+        model
+    }
+
+    /// The likeliest tokens of rows that leave one after the other, and all of their logits.
+    fn written(model: &Transformer, mut batch: Batch, prompts: &[&[u32]], most: &[usize]) -> (Vec<Vec<u32>>, Vec<f32>) {
+        let (mut known, vocab) = (PrefixCache::new(0), model.config().vocab);
+        let (mut texts, mut all) = (vec![Vec::new(); prompts.len()], Vec::new());
+        let mut rows: Vec<usize> = (0..prompts.len()).collect();
+        batch.join(model, &mut known, prompts);
+        while !rows.is_empty() {
+            let logits = batch.logits(model);
+            for (row, logits) in rows.iter().zip(logits.chunks_exact(vocab)) {
+                let best = (0..vocab).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).expect("a vocabulary");
+                texts[*row].push(best as u32);
+            }
+            all.extend(logits);
+            let alive: Vec<usize> = (0..rows.len()).filter(|at| texts[rows[*at]].len() < most[rows[*at]]).collect();
+            rows = alive.iter().map(|at| rows[*at]).collect();
+            let drawn = rows.iter().map(|row| *texts[*row].last().expect("just written")).collect();
+            batch.go_on(model, &mut known, &alive, drawn);
+        }
+        (texts, all)
+    }
+
+    /// Devices of other kinds are not at hand wherever the tests run; how rows lie on them is the same on the CPU.
+    #[test]
+    fn rows_of_a_rectangular_cache_go_on_as_rows_with_contexts_of_their_own() {
+        let model = model();
+        let prompts: [&[u32]; 5] = [&[5, 6, 7, 8, 9, 10], &[5, 6, 7, 11], &[12], &[5, 6, 7, 8, 9, 10], &[30, 31, 32]];
+        // More than a device's cache grows by.
+        let most = [1, 140, 9, 40, 150];
+        let device =
+            || Batch::Device { cache: model.cache(1, 1), spans: vec![], lines: vec![], next: Next::Tokens(vec![]) };
+        let (here, logits) = written(&model, Batch::new(&model), &prompts, &most);
+        let (there, others) = written(&model, device(), &prompts, &most);
+        assert_eq!(here, there);
+        let largest = logits.iter().zip(&others).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(logits.len() == others.len() && largest < 1e-3, "{largest} of {} logits", logits.len());
+
+        let rows: Vec<&[u32]> = prompts.iter().map(|prompt| &prompt[..prompt.len().min(4)]).collect();
+        let own: Vec<usize> = rows.iter().map(|row| row.len().min(2)).collect();
+        let (_, hidden) = host::read_rows(&model, &mut PrefixCache::new(0), &rows, &own);
+        let others = device_tails(&model, &rows, &own).into_data().try_into_vec::<f32>().expect("f32");
+        let largest = hidden.iter().zip(&others).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(hidden.len() == others.len() && largest < 1e-4, "{largest} of {} states", hidden.len());
+    }
 }

@@ -241,32 +241,6 @@ fn a_batch_decodes_what_each_prompt_decodes_alone() {
     }
 }
 
-/// A model whose tensors are tracked is on no plain CPU, and is read as on a device of another kind.
-#[test]
-fn other_devices_write_and_score_what_the_cpu_does() {
-    let LoadedModel { transformer, renderer, .. } = model();
-    let tracked = transformer.autodiff();
-    // Rows end one after the other, and 150 tokens pass the point where the cache grows.
-    let requests: Vec<_> =
-        prompts().into_iter().zip([150, 9, 40, 1, 0]).zip(0..).map(|((p, most), i)| request(p, i, most)).collect();
-    let decode = |model| decode(model, &mut PrefixCache::new(0), &renderer, "wide", &requests);
-    for (here, there) in decode(&transformer).into_iter().zip(decode(&tracked)) {
-        let (here, there) = (here.unwrap(), there.unwrap());
-        assert_eq!((&here.text, here.tokens, &here.finish), (&there.text, there.tokens, &there.finish));
-        assert!((here.mean_logprob - there.mean_logprob).abs() < 1e-4, "{here:?} {there:?}");
-    }
-    let answer = renderer.continuation_ids("7, 9}.").unwrap();
-    let asked: Vec<_> = prompts().into_iter().map(|prompt| (prompt, answer.clone())).collect();
-    let mut unused = PrefixCache::new(0);
-    let there = score(&tracked, &mut unused, "wide", &asked);
-    assert_eq!(unused.reads().asked, 0, "only the CPU keeps what it has read");
-    for (here, there) in score(&transformer, &mut PrefixCache::new(0), "wide", &asked).into_iter().zip(there) {
-        for (here, there) in here.unwrap().iter().zip(there.unwrap()) {
-            assert!((here.logprob - there.logprob).abs() < 1e-4, "{here:?} {there:?}");
-        }
-    }
-}
-
 #[test]
 fn scores_are_the_same_alone_together_and_without_a_cache() {
     let LoadedModel { transformer, renderer, .. } = model();
