@@ -92,7 +92,11 @@ fn requests_of_one_problem_stay_at_one_endpoint_and_problems_spread() {
     let servers: Vec<TestServer> = (0..4).map(|_| TestServer::start(Served::new(Kind::Sglang))).collect();
     let model = open_with(settings(&servers.iter().collect::<Vec<_>>()));
     let mut homes = std::collections::BTreeSet::new();
-    for problem in 0..24 {
+    // Where a problem is at home depends on the servers' ports: 24 may leave one without any.
+    for problem in 0..200 {
+        if problem >= 24 && homes.len() == servers.len() {
+            break;
+        }
         servers.iter().for_each(TestServer::reset);
         for depth in 0..4 {
             let mut request = greedy(&format!("problem {problem}"), &[], 5);
@@ -172,16 +176,17 @@ fn a_straggler_is_asked_elsewhere_and_the_first_answer_wins() {
         loglikelihood(&model, score(&format!("warm {index}"), "42")).unwrap();
     }
     servers.iter().for_each(TestServer::reset);
-    servers[0].script(|_| Some(Fault::Late(Duration::from_secs(4))));
+    servers[0].script(|_| Some(Fault::Late(Duration::from_secs(20))));
     let begun = Instant::now();
-    for index in 0..6 {
+    // Which problems are at home at the slow server depends on the ports.
+    for index in (0..200).take_while(|_| model.stats().total(|endpoint| endpoint.hedges) < 3) {
         let request = score(&format!("slow {index}"), "42");
         let given = loglikelihood(&model, request.clone()).unwrap();
         assert_eq!(given[0].logprob, reference_score(&servers[0].served(), &request)[0]);
     }
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     let hedges = model.stats().total(|endpoint| endpoint.hedges);
-    assert!(hedges >= 1 && servers[0].counts().posts as u64 >= hedges, "{hedges}");
+    assert!(hedges >= 3 && servers[0].counts().posts as u64 >= hedges, "{hedges}");
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(servers[0].counts().abandoned, servers[0].counts().posts, "losers are hung up on");
     assert!(servers.iter().all(|server| server.counts().most_repeats <= 1));
