@@ -15,7 +15,7 @@ use futures::channel::oneshot;
 
 use crate::checkpoint::LoadedModel;
 use crate::decode::{DecodeRequest, Decoded, Decoder};
-use crate::queue::{Wait, take};
+use crate::queue::{Load, Wait, take};
 use crate::score::score;
 use crate::{LmError, PrefixCache, Reads, RewardHead, Transformer};
 
@@ -24,7 +24,7 @@ use crate::{LmError, PrefixCache, Reads, RewardHead, Transformer};
 pub struct EngineSettings {
     /// The most requests in one batch.
     pub max_batch: usize,
-    /// The most tokens that one batch reads, padding included; bounds its memory.
+    /// The most tokens of the prompts of one batch, padding included; bounds its memory.
     pub max_batch_tokens: usize,
     /// How long a batch that is not full waits for more requests.
     pub linger: Duration,
@@ -264,7 +264,7 @@ impl Worker {
             }
             if scoring.is_due(scores.len(), running.len()) {
                 let length = |job: &Score| job.prompt.len() + job.continuation.len();
-                let batch = take(&mut scores, length, settings.max_batch, settings.max_batch_tokens);
+                let batch = take(&mut scores, length, settings.max_batch, settings.max_batch_tokens, Load::default());
                 let (requests, replies): (Vec<_>, Vec<_>) =
                     batch.into_iter().map(|job| ((job.prompt, job.continuation), job.reply)).unzip();
                 let results = match &head {
@@ -277,10 +277,11 @@ impl Worker {
                     let _ = reply.send(result);
                 }
             }
-            let room = settings.max_batch.max(1).saturating_sub(running.len());
-            if room > 0 && decoder.is_open() && joining.is_due(generate.len().min(room), running.len()) {
+            if decoder.is_open() && joining.is_due(generate.len(), running.len()) {
                 let length = |job: &Generate| job.request.prompt.len();
-                let batch = take(&mut generate, length, room, settings.max_batch_tokens);
+                let tokens = running.values().map(|row: &Running| row.prompt_tokens as usize).sum();
+                let under_way = Load { requests: running.len(), tokens };
+                let batch = take(&mut generate, length, settings.max_batch, settings.max_batch_tokens, under_way);
                 let (requests, replies): (Vec<_>, Vec<_>) =
                     batch.into_iter().map(|job| (job.request, job.reply)).unzip();
                 decoder.join(&mut known, next, &requests);

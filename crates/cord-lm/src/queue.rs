@@ -24,24 +24,32 @@ impl Wait {
     }
 }
 
-/// Takes a batch of requests of like length from the head of a queue that is not empty.
+/// What is under way already.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Load {
+    pub(crate) requests: usize,
+    pub(crate) tokens: usize,
+}
+
+/// Takes a batch of requests of like length from the head of a queue that is not empty, to join what is under way.
 ///
 /// The oldest request is always in it, so none waits for ever; the others are those nearest to it in length, since a
-/// row is padded to the longest. At most `max_batch` requests; at most `max_tokens` tokens with padding, unless the
-/// oldest alone has more.
+/// row may be padded to the longest. At most `max_batch` requests and at most `max_tokens` tokens with padding, those under way included. A
+/// request that has more alone goes alone; where it would join others, nobody is taken until they are done.
 pub(crate) fn take<T>(
     queue: &mut VecDeque<T>,
     length: impl Fn(&T) -> usize,
     max_batch: usize,
     max_tokens: usize,
+    under_way: Load,
 ) -> Vec<T> {
     let mut jobs: Vec<(usize, T)> = queue.drain(..).enumerate().collect();
     let anchor = length(&jobs[0].1);
     jobs.sort_by_key(|(index, job)| (length(job).abs_diff(anchor), *index));
     let (mut count, mut longest) = (0, 0);
-    for (_, job) in jobs.iter().take(max_batch.max(1)) {
+    for (_, job) in jobs.iter().take(max_batch.max(1).saturating_sub(under_way.requests)) {
         longest = longest.max(length(job));
-        if count > 0 && longest * (count + 1) > max_tokens {
+        if count + under_way.requests > 0 && longest * (count + 1) + under_way.tokens > max_tokens {
             break;
         }
         count += 1;
@@ -64,10 +72,14 @@ mod tests {
             arrivals in prop::collection::vec(prop::collection::vec(0usize..60, 0..12), 1..12),
             max_batch in 0usize..6,
             max_tokens in 0usize..200,
+            loads in prop::collection::vec((0usize..6, 0usize..200), 1..6),
         ) {
             let mut queue: VecDeque<(usize, usize)> = VecDeque::new();
             let (mut next, mut served) = (0, Vec::new());
             let mut arrivals = arrivals.into_iter();
+            // What was under way is done at times: then the oldest goes, whatever it is.
+            let loads = loads.into_iter().map(|(requests, tokens)| Load { requests, tokens });
+            let mut loads = loads.chain([Load::default()]).collect::<Vec<_>>().into_iter().cycle();
             loop {
                 for length in arrivals.next().unwrap_or_default() {
                     queue.push_back((next, length));
@@ -78,13 +90,19 @@ mod tests {
                     continue;
                 };
                 let before = queue.len();
-                let batch = take(&mut queue, |(_, length)| *length, max_batch, max_tokens);
+                let load = loads.next().unwrap();
+                let batch = take(&mut queue, |(_, length)| *length, max_batch, max_tokens, load);
+                prop_assert!(queue.iter().is_sorted(), "who stays keeps the order");
+                if batch.is_empty() {
+                    let crowded = load.requests >= max_batch.max(1) || load.tokens + oldest.1 > max_tokens;
+                    prop_assert!(load.requests > 0 && crowded, "{oldest:?} waits for nothing, beside {load:?}");
+                    continue;
+                }
                 prop_assert!(batch.contains(&oldest), "the oldest request {oldest:?} is not in {batch:?}");
                 prop_assert_eq!(batch.len() + queue.len(), before);
-                prop_assert!(batch.len() <= max_batch.max(1));
-                let padded = batch.len() * batch.iter().map(|(_, length)| *length).max().unwrap();
-                prop_assert!(batch.len() == 1 || padded <= max_tokens, "{padded} tokens");
-                prop_assert!(queue.iter().is_sorted(), "who stays keeps the order");
+                prop_assert!(batch.len() + load.requests <= max_batch.max(1));
+                let padded = batch.len() * batch.iter().map(|(_, length)| *length).max().unwrap() + load.tokens;
+                prop_assert!(batch.len() + load.requests == 1 || padded <= max_tokens, "{padded} tokens");
                 served.extend(batch.into_iter().map(|(number, _)| number));
             }
             served.sort_unstable();
