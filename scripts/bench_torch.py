@@ -4,10 +4,11 @@
     python3 -m venv .venv && .venv/bin/pip install torch==2.15.0 transformers==5.23.0
     .venv/bin/python scripts/bench_torch.py --shape mini --work train --threads 2
 
-Shapes and amounts of work are in `crates/cord-train/benches/work.json`. The model is transformers' own
-`LlamaForCausalLM` in f32, not compiled; training ends with `clip_grad_norm_` and the fused `AdamW`; decoding is a greedy loop over the model
+Shapes and amounts of work are in `crates/cord-train/benches/work.json`. The model is transformers' own, in f32, not compiled; training ends with `clip_grad_norm_` and the fused `AdamW`; decoding is a greedy loop over the model
 with a key-value cache and without the overhead of `generate`. Where PyTorch offers a choice (attention by `sdpa` or
-`eager`, a dynamic or a static cache), each is tried first and the fastest is measured. Not covered: `torch.compile`.
+`eager`, a dynamic or a static cache), each is tried first and the fastest is measured. With `--gpu`, training is in bf16 by autocast with
+f32 weights and optimiser, recomputing where the twin does, and decoding by a model in bf16; attention is `sdpa`, since `eager` holds a
+matrix of tokens × tokens. Not covered: `torch.compile`.
 """
 
 import argparse
@@ -47,10 +48,14 @@ def trainer(model, work):
     optimiser = torch.optim.AdamW(
         [{"params": linear, "weight_decay": 0.05}, {"params": other, "weight_decay": 0.0}], lr=1e-4, fused=True)
 
+    if work.get("recompute"):
+        model.gradient_checkpointing_enable()
+
     def step() -> int:
         # The last token of a row is only ever a target.
-        logits = model(ids[:, :-1], use_cache=False).logits
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=work.get("bf16", False)):
+            logits = model(ids[:, :-1], use_cache=False).logits
+            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -100,12 +105,18 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="sequences that decode at once")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--device", default="cpu", help="`cpu`, or `cuda:0`: results go to the host, so the clock sees all of it")
+    parser.add_argument("--gpu", action="store_true", help="the work that `work.json` has for GPUs")
+    parser.add_argument("--tokens", type=int, help="with `--gpu --work train`: those of the sample")
     parser.add_argument("--variant", help="measure this one, as in the result's `variant`, without trying the others")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(1)
     shape = shapes[arguments.shape]
-    work = shape[arguments.work]
+    work = (shape.get("gpu", {}) if arguments.gpu else shape).get(arguments.work)
+    if arguments.gpu and arguments.work == "train":
+        work = next((one for one in work or [] if arguments.tokens in (None, one["tokens"])), None)
+    if work is None:
+        parser.error(f"expected a shape and tokens that `work.json` lists this work for, got `{arguments.shape}`")
     if arguments.work == "train":
         batch, caches = work["batch"], [None]
     else:
@@ -113,9 +124,12 @@ def main() -> None:
         if batch not in work["batches"]:
             parser.error(f"expected `--batch` to be one of {work['batches']}, got `{batch}`")
 
-    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**shape["config"])).float().to(arguments.device)
+    config = transformers.AutoConfig.for_model(**shape["config"])
+    half = arguments.gpu and arguments.work == "decode"
+    model = transformers.AutoModelForCausalLM.from_config(config).to(arguments.device, torch.bfloat16 if half else torch.float32)
     model.train(arguments.work == "train")
-    variants = {"/".join(filter(None, pair)): pair for pair in itertools.product(ATTENTIONS, caches)}
+    attentions = ["sdpa"] if arguments.gpu else ATTENTIONS
+    variants = {"/".join(filter(None, pair)): pair for pair in itertools.product(attentions, caches)}
     if arguments.variant and arguments.variant not in variants:
         parser.error(f"expected `--variant` to be one of {list(variants)}, got `{arguments.variant}`")
 

@@ -70,6 +70,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             supervised_tokens: 150_000,
             seconds: 10.0,
             tokens_per_second: 16_000.0,
+            mfu: None,
             rewards: None,
         })?;
     }

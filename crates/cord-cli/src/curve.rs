@@ -24,8 +24,8 @@ impl Curve {
         Self { writer: CurveWriter::new(path.clone()), path, events, every: every as usize, fault: None }
     }
 
-    /// Notes a step; did it work?
-    pub(crate) fn note(&mut self, step: &StepReport) -> bool {
+    /// Notes a step, and the share of the device's peak that it used; did it work?
+    pub(crate) fn note(&mut self, step: &StepReport, mfu: Option<f64>) -> bool {
         let point = CurvePoint {
             step: step.step as u64,
             loss: step.loss,
@@ -36,6 +36,7 @@ impl Curve {
             supervised_tokens: step.supervised as u64,
             seconds: step.seconds,
             tokens_per_second: step.tokens as f64 / step.seconds.max(1e-9),
+            mfu,
             rewards: step.rewards.map(|rewards| CurveRewards {
                 chosen: rewards.chosen,
                 rejected: rewards.rejected,

@@ -47,6 +47,7 @@ pub(crate) fn stage(
     let same = given - pairs.len();
     let validation = learning.hold_out(&mut pairs)?;
     learning.plan_memory(context, model.config(), &pairs, threads, progress)?;
+    let flops = learning.flops(model.config(), &pairs);
     let text = |ids: &[u32]| learning::text_of(&renderer, ids);
     let both = pairs.first().map(Pair::sequences).into_iter().flatten();
     let notes: String = both.map(|one| audit(&one, &text, renderer.eos_ids())).collect();
@@ -55,7 +56,7 @@ pub(crate) fn stage(
     let data = Pairs { training: &pairs, validation: &validation, preference };
     let train_settings = learning.settings();
     let (model, report) =
-        learning.run(context, writer, stage, progress, |Hold { checkpoints, interrupt, observe }| {
+        learning.run(context, writer, stage, progress, flops, |Hold { checkpoints, interrupt, observe }| {
             train_on_pairs(model, &data, &train_settings, checkpoints, threads, interrupt, observe)
         })?;
     learning::write(writer, &model, &renderer, &base)?;

@@ -145,13 +145,22 @@ impl<'a> Learning<'a> {
         Ok(())
     }
 
-    /// Trains with checkpoints in the stage's folder, notes every step in its curve, and shows how it goes.
+    /// Floating-point operations that training needs for a token of these rows.
+    pub(crate) fn flops(&self, config: &LmConfig, rows: &[impl Lengths]) -> f64 {
+        let lengths = || rows.iter().flat_map(Lengths::lengths).map(|length| length as f64);
+        // The mean over tokens, not over sequences: long ones have more of them.
+        let length = lengths().map(|length| length * length).sum::<f64>() / lengths().sum::<f64>().max(1.0);
+        config.training_flops(length, self.settings.method.lora.is_some())
+    }
+
+    /// Trains with checkpoints in the stage's folder, notes every step in its curve, and shows how it goes. A token takes so many `flops`.
     pub(crate) fn run(
         &self,
         context: &Bench<'_>,
         writer: &StageWriter,
         stage: &StageSpec,
         progress: &StageProgress,
+        flops: f64,
         train: impl FnOnce(Hold<'_>) -> Result<(Transformer, TrainReport), TrainError>,
     ) -> Result<(Transformer, TrainReport)> {
         let work = writer.work_path()?;
@@ -164,13 +173,15 @@ impl<'a> Learning<'a> {
         let unwritable = AtomicBool::new(false);
         // What can't be noted is no reason to lose the steps: the training ends with a checkpoint.
         let interrupted = || context.interrupted.load(Ordering::Relaxed) || unwritable.load(Ordering::Relaxed);
+        let mfu = |rate: f64| context.run.peak_tflops.map(|peak| rate * flops / (peak * 1e12));
         let (mut tokens, begun) = (0u64, Instant::now());
         let (mut loss, mut margin, mut accuracy) = (Decaying::default(), Decaying::default(), Decaying::default());
         let trained = train(Hold {
             checkpoints: Some((&work, self.settings.checkpoint_every as usize)),
             interrupt: &interrupted,
             observe: &mut |step| {
-                unwritable.fetch_or(!curve.note(step), Ordering::Relaxed);
+                let used = mfu(step.tokens as f64 / step.seconds.max(1e-9));
+                unwritable.fetch_or(!curve.note(step, used), Ordering::Relaxed);
                 tokens += step.tokens as u64;
                 let mut shown = format!("loss {:.3}", loss.add(step.loss));
                 if let Some(rewards) = step.rewards {
@@ -178,8 +189,12 @@ impl<'a> Learning<'a> {
                     let _ = write!(shown, ", margin {margin:.3}, {:.0} % preferred", 100.0 * accuracy);
                 }
                 let rate = tokens as f64 / begun.elapsed().as_secs_f64().max(1e-3);
+                let _ = write!(shown, ", {rate:.0} tokens/s");
+                if let Some(mfu) = mfu(rate) {
+                    let _ = write!(shown, ", MFU {:.1} %", 100.0 * mfu);
+                }
                 progress.of(step.steps as u64);
-                progress.at(step.step as u64, format!("{shown}, {rate:.0} tokens/s"));
+                progress.at(step.step as u64, shown);
             },
         });
         curve.end()?;

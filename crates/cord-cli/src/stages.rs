@@ -313,13 +313,14 @@ pub(crate) fn train_student(
         .collect::<Result<Vec<_>>>()?;
     let validation = learning.hold_out(&mut examples)?;
     learning.plan_memory(context, model.config(), &examples, threads, progress)?;
+    let flops = learning.flops(model.config(), &examples);
     let text = |ids: &[u32]| learning::text_of(&renderer, ids);
     let notes = examples.first().map(|example| audit(example, &text, renderer.eos_ids())).unwrap_or_default();
     writer.write_bytes("audit.txt", notes.as_bytes())?;
     let data = Data { training: &examples, validation: &validation };
     let train_settings = learning.settings();
     let (model, report) =
-        learning.run(context, writer, stage, progress, |Hold { checkpoints, interrupt, observe }| {
+        learning.run(context, writer, stage, progress, flops, |Hold { checkpoints, interrupt, observe }| {
             train(model, data, &train_settings, checkpoints, threads, interrupt, observe)
         })?;
     learning::write(writer, &model, &renderer, &settings.student.name)?;

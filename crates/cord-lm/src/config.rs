@@ -199,6 +199,22 @@ impl LmConfig {
         let tables = if self.tied { 1 } else { 2 };
         self.layers * block + self.hidden + tables * self.vocab * self.hidden
     }
+
+    /// Floating-point operations that training needs for a token of a sequence of `length` tokens: forward and backward, nothing of
+    /// it computed twice. Six for each parameter that is multiplied with, four where it is `frozen` beside adapters, and those of attention to half of the sequence, or to
+    /// the window (Chowdhery et al. 2022, appendix B, which counts attention to all of it).
+    pub fn training_flops(&self, length: f64, frozen: bool) -> f64 {
+        // A table of its own for the embedding is looked up, not multiplied with.
+        let looked_up = if self.tied { 0 } else { self.vocab * self.hidden };
+        let attended = |layer| {
+            let window = self.architecture.window_of(layer).map_or(f64::INFINITY, |window| window as f64);
+            // The mean over the sequence: the first tokens see less than a window.
+            if length <= window { length / 2.0 } else { window * (1.0 - window / (2.0 * length)) }
+        };
+        let attended: f64 = (0..self.layers).map(attended).sum();
+        let each = if frozen { 4.0 } else { 6.0 };
+        each * (self.parameters() - looked_up) as f64 + 12.0 * (self.heads * self.head_dim) as f64 * attended
+    }
 }
 
 #[cfg(test)]
@@ -208,6 +224,22 @@ mod tests {
     fn tiny() -> Value {
         json!({"model_type": "llama", "vocab_size": 32, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
                "num_attention_heads": 4, "max_position_embeddings": 64, "eos_token_id": [2, 3]})
+    }
+
+    #[test]
+    fn the_operations_of_a_token_are_those_of_its_products() {
+        let mut config = LmConfig::from_json(&tiny()).unwrap();
+        // Of each layer: queries, keys, values and the output 16 × 16 each, three products of 16 × 24; the head 16 × 32.
+        let products = f64::from(2 * (4 * 16 * 16 + 3 * 16 * 24) + 16 * 32);
+        let norms = f64::from(5 * 16);
+        // Scores and values of 10 of 20 tokens in two layers, forward (2 operations each) and twice that backward.
+        let attention = 2.0 * 2.0 * 16.0 * 10.0 * 2.0 * 3.0;
+        assert_eq!(config.training_flops(20.0, false), 6.0 * (products + norms) + attention);
+        assert_eq!(config.training_flops(20.0, true), 4.0 * (products + norms) + attention);
+        (config.architecture.window, config.architecture.windowed) = (Some(4), vec![true, false]);
+        // In one of the layers 4 tokens see 1 to 4, by their areas 8, and 16 see 4.
+        let windowed = 6.0 * (products + norms) + attention * (1.0 + (8.0 + 64.0) / 200.0) / 2.0;
+        assert!((config.training_flops(20.0, false) - windowed).abs() < 1e-6);
     }
 
     #[test]

@@ -41,6 +41,10 @@ pub struct RunSettings {
     /// The folder that trainings write their curves to for TensorBoard, each in a folder of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tensorboard: Option<PathBuf>,
+    /// What the device can do at most in the precision that is trained in, in 10¹² floating-point operations a second: trainings then show
+    /// which share of it they use (MFU).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_tflops: Option<f64>,
     /// What models cost, by their names in the recipe.
     pub prices: BTreeMap<String, Price>,
     /// How fast models work, by their names in the recipe: for estimates.
@@ -107,6 +111,7 @@ impl Default for RunSettings {
             remote: None,
             data: None,
             tensorboard: None,
+            peak_tflops: None,
             prices: BTreeMap::new(),
             rates: BTreeMap::new(),
             expected: Expected::default(),
@@ -136,6 +141,7 @@ impl RunSettings {
             }),
             data: fields.optional("data", |field| field.name().map(PathBuf::from)),
             tensorboard: fields.optional("tensorboard", |field| field.name().map(PathBuf::from)),
+            peak_tflops: fields.optional("peak-tflops", |field| field.number("a number above 0", |x| x > 0.0)),
             prices: fields.or("prices", BTreeMap::new(), |field| by_model(field, models, Price::read)),
             rates: fields.or("rates", BTreeMap::new(), |field| by_model(field, models, Rate::read)),
             expected: fields

@@ -35,6 +35,9 @@ pub struct CurvePoint {
     pub seconds: f64,
     /// Tokens read by second.
     pub tokens_per_second: f64,
+    /// The share of the device's peak that the step used (MFU), where the recipe states that peak.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mfu: Option<f64>,
     /// Of a step on pairs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rewards: Option<CurveRewards>,
@@ -122,6 +125,7 @@ impl CurvePoint {
             supervised_tokens: 40,
             seconds: 0.5,
             tokens_per_second: 200.0,
+            mfu: None,
             rewards: None,
         }
     }

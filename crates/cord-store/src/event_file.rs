@@ -71,7 +71,8 @@ impl EventFile {
                 ("rewards/accuracies", rewards.accuracy),
             ]
         });
-        for (tag, value) in always.into_iter().chain(held_out).chain(rewards.into_iter().flatten()) {
+        let mfu = point.mfu.map(|mfu| ("train/mfu", mfu));
+        for (tag, value) in always.into_iter().chain(mfu).chain(held_out).chain(rewards.into_iter().flatten()) {
             let mut scalar = Vec::new();
             bytes(&mut scalar, 1, tag.as_bytes());
             // Field 2, of 32 bits.

@@ -5,6 +5,7 @@
 //! $ cargo bench -p cord-train --bench speed -- --shape smollm2-135m --work decode --batch 8
 //! $ cargo bench -p cord-train --bench speed -- --shape mini --work memory --tokens 16384 --recompute
 //! $ cargo bench -p cord-train --bench speed --features cuda -- --shape mini --work parity --device cuda:0
+//! $ cargo bench -p cord-train --bench speed --features cuda -- --shape qwen2.5-1.5b --gpu --work train --tokens 16384 --device cuda:0
 //! ```
 //!
 //! `work.json` holds the shapes and the amounts of work, for this program and for its twin in PyTorch,
@@ -35,6 +36,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// A recipe's default.
 const PART_TOKENS: usize = 1024;
 
+/// Tokens of the sample whose memory is measured, where none are asked for.
+const MEMORY_TOKENS: usize = 2048;
+
 #[derive(Parser)]
 #[command(name = "speed")]
 struct Arguments {
@@ -47,9 +51,13 @@ struct Arguments {
     /// Sequences that decode at once, one of those that `work.json` lists; the first of them when absent.
     #[arg(long)]
     batch: Option<usize>,
-    /// Tokens of the one sample of `--work memory`.
-    #[arg(long, default_value_t = 2048)]
-    tokens: usize,
+    /// Tokens of the one sample of `--work memory`, 2,048 when absent; or of those of `--gpu --work train`, the first that
+    /// `work.json` lists when absent.
+    #[arg(long)]
+    tokens: Option<usize>,
+    /// The work that `work.json` has for GPUs: long samples in bf16.
+    #[arg(long)]
+    gpu: bool,
     /// Tokens whose gradient is computed at a time in training. Parts that the threads can't share evenly leave some of them idle.
     #[arg(long, default_value_t = PART_TOKENS)]
     part_tokens: usize,
@@ -79,7 +87,15 @@ enum Work {
 #[derive(Deserialize)]
 struct Shape {
     config: Value,
-    train: TrainWork,
+    /// Absent where a shape is too large for a CPU.
+    train: Option<TrainWork>,
+    decode: Option<DecodeWork>,
+    gpu: Option<GpuWork>,
+}
+
+#[derive(Deserialize)]
+struct GpuWork {
+    train: Vec<TrainWork>,
     decode: DecodeWork,
 }
 
@@ -87,6 +103,10 @@ struct Shape {
 struct TrainWork {
     batch: usize,
     tokens: usize,
+    #[serde(default)]
+    bf16: bool,
+    #[serde(default)]
+    recompute: bool,
     warmup: usize,
     repetitions: usize,
 }
@@ -119,17 +139,28 @@ fn main() {
         refuse(&format!("expected `--shape` to be one of {known:?}, got `{}`", arguments.shape));
     };
     let mut config = LmConfig::from_json(&shape.config).expect("work.json holds configs that we read");
-    if let Work::Memory = arguments.work {
-        config.context = arguments.tokens;
-    }
+    config.context = config.context.max(arguments.tokens.unwrap_or_default());
+    let (training, decoding) = if arguments.gpu {
+        let mut listed = shape.gpu.iter().flat_map(|gpu| &gpu.train);
+        let wanted = listed.find(|work| arguments.tokens.is_none_or(|tokens| tokens == work.tokens));
+        (wanted, shape.gpu.as_ref().map(|gpu| &gpu.decode))
+    } else {
+        (shape.train.as_ref(), shape.decode.as_ref())
+    };
+    let missing = |what: &str| -> ! {
+        let with = if arguments.gpu { "with `--gpu` and these `--tokens`" } else { "without `--gpu`" };
+        refuse(&format!("expected a shape for which `work.json` lists {what} {with}, got `{}`", arguments.shape))
+    };
     let device = open_device(arguments.device).unwrap_or_else(|error| refuse(&error.to_string()));
     let model = Transformer::init(&config, Seed::root(1), &device);
     let threads = std::env::var("RAYON_NUM_THREADS").ok().and_then(|n| n.parse().ok());
     let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZeroUsize::get));
     let parameters = config.parameters();
+    let mut flops = None;
     let (work, batch, measured) = match arguments.work {
         Work::Parity => {
-            println!("{}", parity(&model, shape, &arguments, threads));
+            let (Some(training), Some(decoding)) = (&shape.train, &shape.decode) else { missing("work") };
+            println!("{}", parity(&model, training, decoding, &arguments, threads));
             return;
         }
         Work::Memory => {
@@ -137,22 +168,25 @@ fn main() {
             return;
         }
         Work::Train => {
-            ("train", shape.train.batch, measure_training(model, &shape.train, arguments.part_tokens, threads))
+            let Some(work) = training else { missing("training") };
+            flops = Some(config.training_flops(work.tokens as f64, false));
+            ("train", work.batch, measure_training(model, work, arguments.part_tokens, threads))
         }
         Work::Decode => {
-            let batches = &shape.decode.batches;
+            let Some(work) = decoding else { missing("decoding") };
+            let batches = &work.batches;
             let batch = arguments.batch.unwrap_or(batches[0]);
             if !batches.contains(&batch) {
                 refuse(&format!("expected `--batch` to be one of {batches:?}, got `{batch}`"));
             }
-            ("decode", batch, measure_decoding(model, &shape.decode, batch))
+            ("decode", batch, measure_decoding(model, work, batch))
         }
     };
     let rates: Vec<f64> = measured.seconds.iter().map(|s| measured.tokens as f64 / s).collect();
     let line = json!({
         "engine": "cord", "shape": arguments.shape, "work": work, "batch": batch, "threads": threads,
         "device": arguments.device.to_string(),
-        "parameters": parameters, "tokens": measured.tokens, "tokens_per_second": rates,
+        "parameters": parameters, "flops_per_token": flops, "tokens": measured.tokens, "tokens_per_second": rates,
         "tokens_per_cpu_second": measured.cpu_seconds.map(|s| (measured.tokens * rates.len()) as f64 / s),
     });
     println!("{line}");
@@ -217,8 +251,8 @@ fn settings(work: &TrainWork, count: usize) -> TrainSettings {
         too_long: LengthPolicy::Error,
         part_tokens: PART_TOKENS,
         packing: false,
-        recompute: false,
-        bf16: false,
+        recompute: work.recompute,
+        bf16: work.bf16,
         lora: None,
         validation: None,
         keep: 1,
@@ -228,21 +262,18 @@ fn settings(work: &TrainWork, count: usize) -> TrainSettings {
 
 /// Two steps, so that the moments of the optimiser are there in the second.
 fn measure_memory(model: Transformer, arguments: &Arguments) -> Value {
-    let work = TrainWork { batch: 1, tokens: arguments.tokens, warmup: 0, repetitions: 2 };
+    let recompute = arguments.recompute;
+    let tokens = arguments.tokens.unwrap_or(MEMORY_TOKENS);
+    let work = TrainWork { batch: 1, tokens, bf16: false, recompute, warmup: 0, repetitions: 2 };
     let examples = [example(0, work.tokens, model.config().vocab)];
-    let settings = TrainSettings {
-        packing: true,
-        part_tokens: work.tokens,
-        recompute: arguments.recompute,
-        ..settings(&work, work.repetitions)
-    };
+    let settings = TrainSettings { packing: true, part_tokens: work.tokens, ..settings(&work, work.repetitions) };
     let planned = memory(model.config(), &examples, &settings, 1, arguments.device);
     let before = peak_memory();
     let begun = Instant::now();
     train(model, &examples, &settings, None, 1, &|| false, &mut |_| {}).expect("training goes on");
     json!({
         "shape": arguments.shape, "work": "memory", "device": arguments.device.to_string(), "tokens": work.tokens,
-        "recompute": arguments.recompute, "seconds": begun.elapsed().as_secs_f64(),
+        "recompute": recompute, "seconds": begun.elapsed().as_secs_f64(),
         "peak-before": before, "peak": peak_memory(), "planned": planned.bytes(), "plan": planned.to_string(),
     })
 }
@@ -256,7 +287,13 @@ fn peak_memory() -> Option<usize> {
 
 /// The largest absolute differences from the CPU: of logits over whole rows, of the losses of ten optimiser steps, and the share
 /// of greedy replies that are the same text.
-fn parity(model: &Transformer, shape: &Shape, arguments: &Arguments, threads: usize) -> Value {
+fn parity(
+    model: &Transformer,
+    train: &TrainWork,
+    decoded: &DecodeWork,
+    arguments: &Arguments,
+    threads: usize,
+) -> Value {
     const STEPS: usize = 10;
     let cpu = open_device(DeviceSpec::Cpu).expect("a CPU");
     let reference = Transformer::init(model.config(), Seed::root(1), &cpu);
@@ -268,7 +305,7 @@ fn parity(model: &Transformer, shape: &Shape, arguments: &Arguments, threads: us
         model.logits(model.forward(ids)).to_data().try_into_vec().expect("logits are f32")
     };
     let losses = |model: &Transformer| -> Vec<f64> {
-        let steps = training(model.clone(), &shape.train, &settings(&shape.train, STEPS), threads, &mut || {});
+        let steps = training(model.clone(), train, &settings(train, STEPS), threads, &mut || {});
         steps.iter().map(|step| step.loss).collect()
     };
     let replies = |model: &Transformer| -> Vec<String> {
@@ -276,7 +313,7 @@ fn parity(model: &Transformer, shape: &Shape, arguments: &Arguments, threads: us
         let folder = tempfile::tempdir().expect("a temporary folder");
         let renderer = numbered_words(vocab, folder.path());
         silence_end(&mut model, &renderer);
-        let requests = decode_requests(&shape.decode, shape.decode.batches[0], vocab);
+        let requests = decode_requests(decoded, decoded.batches[0], vocab);
         let replies = decode(&model, &mut PrefixCache::new(0), &renderer, "parity", &requests);
         replies.into_iter().map(|reply| reply.expect("decoding goes on").text).collect()
     };

@@ -230,6 +230,7 @@ fn begun_training(store: &Store) {
             supervised_tokens: 400,
             seconds: 0.5,
             tokens_per_second: 2000.0,
+            mfu: None,
             rewards: None,
         };
         curve.push(&point).unwrap();
