@@ -142,7 +142,9 @@ fn a_student_learns_by_adapters_with_rows_held_out() {
 #[test]
 fn trainings_show_in_tensorboard_and_no_result_depends_on_it() {
     let desk = Desk::bare();
-    desk.cord(&["run", "recipes/scratch.toml", "--set", "run.tensorboard=board"]).expect(0);
+    // A peak of a tenth of a GFLOP/s: a share that can be told from nothing.
+    let sets = ["--set", "run.tensorboard=board", "--set", "run.peak-tflops=0.0001"];
+    desk.cord(&[&["run", "recipes/scratch.toml"][..], &sets[..]].concat()).expect(0);
     let shown = desk.results("scratch");
     let trainings: Vec<_> =
         fs::read_dir(desk.path("board/scratch")).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -155,6 +157,10 @@ fn trainings_show_in_tensorboard_and_no_result_depends_on_it() {
         let curve = fs::read_to_string(desk.path(&format!("runs/scratch/train-{key}/curve.jsonl"))).unwrap();
         let losses = events.windows(10).filter(|window| window == b"train/loss").count();
         assert!(losses > 1 && losses == curve.lines().count(), "{losses} of {}", curve.lines().count());
+        let mfus = events.windows(9).filter(|window| window == b"train/mfu").count();
+        assert_eq!(mfus, losses, "the share of the peak stands beside each loss");
+        let first: Value = serde_json::from_str(curve.lines().next().unwrap()).unwrap();
+        assert!(first["mfu"].as_f64().is_some_and(|mfu| mfu > 0.0), "{first}");
     }
     let plain = Desk::bare();
     plain.cord(&["run", "recipes/scratch.toml"]).expect(0);
