@@ -6,9 +6,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::LmConfig;
 use crate::kernels::{Columns, LANES, padded};
 
-/// The fewest columns that a growing segment takes room for.
-const LEAST: usize = 32;
-
 /// Bytes of all segments that are alive.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Held(Arc<AtomicUsize>);
@@ -55,7 +52,8 @@ impl Segment {
         if needed <= self.columns {
             return;
         }
-        let columns = padded(needed.max(self.columns * 2).max(LEAST));
+        // What is read whole has the room that it needs; what grows has more each time.
+        let columns = padded(needed.max(self.columns * 2));
         let Shape { layers, heads, dim } = self.shape;
         let (before, wide) = (self.bytes(), padded(dim));
         let mut keys = vec![0.0; layers * heads * dim * columns + LANES];
