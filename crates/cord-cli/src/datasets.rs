@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use cord_core::{Digest, Message, Problem, Prompt};
 use cord_eval::{AnswerColumn, Benchmark, Columns, Names, RowShape};
-use cord_generate::{IntegrationPrompt, PromptTemplate};
+use cord_generate::{IntegrationPrompt, JudgmentPrompt, PromptTemplate, RewardPrompt};
 use cord_mini::Task;
 use cord_recipe::{DataSource, RowFile, RunSettings};
 use cord_store::{read_jsonl, read_records};
@@ -416,9 +416,8 @@ pub(crate) fn rows(source: &DataSource, limit: Option<u32>, prompt: &str, data: 
             spec.count = spec.count.min(count);
             let rows = cord_mini::corpus(&spec).with_context(|| format!("`{}`", path.display()))?;
             let row = |row: &cord_mini::CorpusRow| {
-                let message = asked(row).with_context(|| format!("`{}`: `[corpus]`", path.display()))?;
-                let (prompt, completion) = row.example(message);
-                Ok(TrainingRow { id: row.id.clone(), text: RowText::Completion(prompt, completion.to_owned()) })
+                let text = asked(row).with_context(|| format!("`{}`: `[corpus]`", path.display()))?;
+                Ok(TrainingRow { id: row.id.clone(), text })
             };
             rows.iter().map(row).collect::<Result<Vec<_>>>()?
         }
@@ -429,15 +428,35 @@ pub(crate) fn rows(source: &DataSource, limit: Option<u32>, prompt: &str, data: 
     Ok(rows)
 }
 
-/// The message of a row, in the words of the generator's roles.
-fn asked(row: &cord_mini::CorpusRow) -> Result<String> {
+/// A row in the words of the generator's roles.
+fn asked(row: &cord_mini::CorpusRow) -> Result<RowText> {
+    let example = |message: String| {
+        let (prompt, completion) = row.example(message);
+        RowText::Completion(prompt, completion.to_owned())
+    };
     match &row.task {
-        Task::Solve => Ok(row.question.clone()),
+        Task::Solve => Ok(example(row.question.clone())),
         Task::Merge { prompt, attempts } => {
             let prompt: IntegrationPrompt =
                 serde_json::from_value(prompt.as_str().into()).context("`merging.prompt`")?;
             let attempts: Vec<&str> = attempts.iter().map(String::as_str).collect();
-            Ok(prompt.message(&row.question, &attempts))
+            Ok(example(prompt.message(&row.question, &attempts)))
+        }
+        Task::Review { prompt, answer, steps } => {
+            let steps: Vec<(&str, bool)> = steps.iter().map(|step| (step.text.as_str(), step.right)).collect();
+            let version = serde_json::Value::from(prompt.as_str());
+            // Who is told the answer is a judge, who is not a process reward model.
+            let lesson = match answer {
+                Some(answer) => serde_json::from_value(version)
+                    .map(|words: JudgmentPrompt| words.lesson(&row.question, answer, &steps)),
+                None => serde_json::from_value(version).map(|words: RewardPrompt| words.lesson(&row.question, &steps)),
+            };
+            let lesson = lesson.context("`reviewing.prompt`")?.with_context(|| {
+                format!(
+                    "`reviewing.prompt`: expected a version that is answered in words, step by step, got `{prompt}`"
+                )
+            })?;
+            Ok(RowText::Conversation(lesson))
         }
     }
 }

@@ -16,7 +16,7 @@ use cord_generate::{
 use cord_math::{DEFAULT_FUEL, Start, verify};
 use cord_recipe::{
     DataSource, Decontaminate, EvalStage, EvaluatedModel, GenerateStage, Keep, ModelSource, ProblemSettings,
-    RunSettings, StageKind, StageSpec, TrainData, TrainStage,
+    RunSettings, StageKind, StageSpec, TrainData, TrainStage, Turns,
 };
 use cord_store::{Journal, Journaled, StageFolder, StageWriter, Store, to_jsonl, trajectories_from_parquet};
 use cord_train::{Data, Example, audit, train};
@@ -304,6 +304,7 @@ pub(crate) fn train_student(
         .iter()
         .map(|row| {
             let ids = match &row.text {
+                RowText::Conversation(messages) if settings.turns == Turns::All => renderer.conversation_ids(messages),
                 RowText::Conversation(messages) => renderer.training_ids(messages),
                 RowText::Completion(prompt, completion) => renderer.continued_training_ids(prompt, completion),
             };

@@ -79,9 +79,11 @@ mod tests {
             ("cues.v1", include_str!("../prompts/cues.v1.txt")),
             ("process-reward.yes-no.v1", include_str!("../prompts/process-reward.yes-no.v1.txt")),
             ("process-reward.plus-minus.v1", include_str!("../prompts/process-reward.plus-minus.v1.txt")),
+            ("process-reward.turns.v1", include_str!("../prompts/process-reward.turns.v1.txt")),
             ("process-reward.qwen-prm.v1", include_str!("../prompts/process-reward.qwen-prm.v1.txt")),
             ("judgment.gold.v1", include_str!("../prompts/judgment.gold.v1.txt")),
             ("judgment.blind.v1", include_str!("../prompts/judgment.blind.v1.txt")),
+            ("judgment.turns.v1", include_str!("../prompts/judgment.turns.v1.txt")),
             ("integration.v1", include_str!("../prompts/integration.v1.txt")),
         ];
         let digests: Vec<String> =
@@ -91,9 +93,11 @@ mod tests {
             dcd6df812d80 cues.v1
             141b1eaac797 process-reward.yes-no.v1
             078ee5ac1383 process-reward.plus-minus.v1
+            a9a23a69cca6 process-reward.turns.v1
             ed6919eff453 process-reward.qwen-prm.v1
             c9adc05de04f judgment.gold.v1
             98d29d055b3c judgment.blind.v1
+            62b5fe09ce24 judgment.turns.v1
             22602675c53c integration.v1
             ");
     }

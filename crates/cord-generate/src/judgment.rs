@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::instruction::Choice;
 use crate::scorer::side_by_side;
+use crate::turns::{answered, asked_so_far, turns};
 use crate::{GenerateError, Judged, Scope, Score, Scorer, THINK_CLOSE};
 
 /// The most tokens of a verdict where a recipe gives none: a judge may reason first.
@@ -28,6 +29,10 @@ pub enum JudgmentPrompt {
     /// `prompts/judgment.blind.v1.txt`: the judge is not told the gold answer.
     #[serde(rename = "blind.v1")]
     BlindV1,
+    /// `prompts/judgment.turns.v1.txt`, for a model that was trained to be told the gold answer, shown a step at a time, and to answer
+    /// each with `+` or `-`. The steps before, which were chosen, are taken as answered with `+`.
+    #[serde(rename = "turns.v1")]
+    TurnsV1,
 }
 
 impl JudgmentPrompt {
@@ -35,13 +40,25 @@ impl JudgmentPrompt {
         Choice::new(match self {
             Self::GoldV1 => include_str!("../prompts/judgment.gold.v1.txt"),
             Self::BlindV1 => include_str!("../prompts/judgment.blind.v1.txt"),
+            Self::TurnsV1 => include_str!("../prompts/judgment.turns.v1.txt"),
         })
+    }
+
+    /// The conversation from which a model learns to be asked so about steps of which it is known whether each is right; nothing where
+    /// steps are no turns of their own.
+    pub fn lesson(self, question: &str, answer: &str, steps: &[(&str, bool)]) -> Option<Vec<Message>> {
+        let choice = self.choice();
+        let texts: Vec<&str> = steps.iter().map(|(step, _)| *step).collect();
+        let replies: Vec<bool> = steps.iter().map(|(_, right)| *right).collect();
+        let values = [("question", question), ("answer", answer)];
+        (self == Self::TurnsV1).then(|| answered(choice, turns(choice.instruction, &values, &texts), &replies))
     }
 }
 
 /// Scores a candidate by a judge's verdict.
 pub struct BinaryJudgment {
     model: Arc<dyn LanguageModel>,
+    prompt: JudgmentPrompt,
     choice: Choice,
     max_tokens: u32,
 }
@@ -50,7 +67,7 @@ impl BinaryJudgment {
     /// A scorer that asks `model` in the words of `prompt`, for a verdict of at most `max_tokens` tokens.
     pub fn new(model: Arc<dyn LanguageModel>, prompt: JudgmentPrompt, max_tokens: u32) -> Result<Self, GenerateError> {
         if model.capabilities().generate {
-            return Ok(Self { model, choice: prompt.choice(), max_tokens });
+            return Ok(Self { model, prompt, choice: prompt.choice(), max_tokens });
         }
         let model = model.identity().name.clone();
         Err(GenerateError::Incapable { model, role: "judge", capability: "generate" })
@@ -63,7 +80,12 @@ impl BinaryJudgment {
             ("prefix", &candidate.prefix),
             ("step", candidate.body()),
         ];
-        let messages = vec![Message::user(self.choice.instruction.fill(&values))];
+        let messages = match self.prompt {
+            JudgmentPrompt::TurnsV1 => asked_so_far(self.choice, &values[..2], &candidate.prefix, candidate.body()),
+            JudgmentPrompt::GoldV1 | JudgmentPrompt::BlindV1 => {
+                vec![Message::user(self.choice.instruction.fill(&values))]
+            }
+        };
         let request = GenerateRequest {
             prompt: Prompt { messages, opening: Opening::Plain, prefix: String::new() },
             stop: Vec::new(),
@@ -175,6 +197,18 @@ mod tests {
         for part in ["Problem:\nq\n", "Reasoning so far:\nbefore\n", "Next step:\nnow\n"] {
             assert!(request.prompt.messages[0].content.contains(part), "{part}");
         }
+    }
+
+    #[test]
+    fn a_judge_that_reads_step_by_step_is_told_the_answer_first() {
+        let (score, request) = score("+", JudgmentPrompt::TurnsV1, 9);
+        assert_eq!(score.value, Some(1.0));
+        let said: Vec<&str> = request.prompt.messages.iter().map(|message| message.content.as_str()).collect();
+        assert_eq!(said, ["q 42. before", "+", "now"]);
+        let lesson = JudgmentPrompt::TurnsV1.lesson("q", "42", &[("before\n", true), ("now\n", false)]).unwrap();
+        let said: Vec<&str> = lesson.iter().map(|message| message.content.as_str()).collect();
+        assert_eq!(said, ["q 42. before", "+", "now", "-"]);
+        assert_eq!(JudgmentPrompt::GoldV1.lesson("q", "42", &[("now", true)]), None);
     }
 
     #[test]

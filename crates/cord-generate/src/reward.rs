@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::instruction::Choice;
 use crate::scorer::side_by_side;
+use crate::turns::{answered, asked_so_far, steps, turns};
 use crate::{GenerateError, Judged, Scope, Score, Scorer};
 
 /// A version of the question to a process reward model.
@@ -27,6 +28,10 @@ pub enum RewardPrompt {
     /// `prompts/process-reward.plus-minus.v1.txt`, for a model that was trained to write `+` or `-` after a step.
     #[serde(rename = "plus-minus.v1")]
     PlusMinusV1,
+    /// `prompts/process-reward.turns.v1.txt`, for a model that was trained to be shown a step at a time and to answer each with `+` or `-`,
+    /// as RLHFlow's are: each step is a turn of the user's. The steps before, which were chosen, are taken as answered with `+`.
+    #[serde(rename = "turns.v1")]
+    TurnsV1,
     /// `prompts/process-reward.qwen-prm.v1.txt`, for Qwen2.5-Math-PRM and what is trained like it: the steps are the assistant's turn, with a
     /// mark after each, and a head says of a mark whether its step is right.
     #[serde(rename = "qwen-prm.v1")]
@@ -38,25 +43,34 @@ impl RewardPrompt {
         Choice::new(match self {
             Self::YesNoV1 => include_str!("../prompts/process-reward.yes-no.v1.txt"),
             Self::PlusMinusV1 => include_str!("../prompts/process-reward.plus-minus.v1.txt"),
+            Self::TurnsV1 => include_str!("../prompts/process-reward.turns.v1.txt"),
             Self::QwenPrmV1 => include_str!("../prompts/process-reward.qwen-prm.v1.txt"),
         })
     }
 }
 
-/// A text's steps as a reward model's training data cuts them, at blank lines, and at the headers of prompted ones.
-fn steps(text: &str) -> Vec<&str> {
-    let mut steps = Vec::new();
-    for part in text.split("\n\n") {
-        let headers =
-            part.match_indices("### Step").map(|(at, _)| at).filter(|at| *at > 0 && part[..*at].ends_with('\n'));
-        let mut from = 0;
-        for at in headers.collect::<Vec<usize>>() {
-            steps.push(&part[from..at]);
-            from = at;
+impl RewardPrompt {
+    /// The conversation from which a model learns to be asked so: about steps of which it is known whether each is right. Those of
+    /// one question after the other are learnt together where they are turns of their own, else the last one alone; nothing
+    /// where the model has a head in place of words, or there are no steps.
+    pub fn lesson(self, question: &str, steps: &[(&str, bool)]) -> Option<Vec<Message>> {
+        let choice = self.choice();
+        let reply = |right: bool| Message::assistant(if right { choice.good } else { choice.bad });
+        let ((last, right), before) = steps.split_last()?;
+        match self {
+            Self::YesNoV1 | Self::PlusMinusV1 => {
+                let prefix: String = before.iter().map(|(step, _)| *step).collect();
+                let values = [("question", question), ("prefix", &prefix), ("step", last)];
+                Some(vec![Message::user(choice.instruction.fill(&values)), reply(*right)])
+            }
+            Self::TurnsV1 => {
+                let texts: Vec<&str> = steps.iter().map(|(step, _)| *step).collect();
+                let replies: Vec<bool> = steps.iter().map(|(_, right)| *right).collect();
+                Some(answered(choice, turns(choice.instruction, &[("question", question)], &texts), &replies))
+            }
+            Self::QwenPrmV1 => None,
         }
-        steps.push(&part[from..]);
     }
-    steps.into_iter().map(str::trim).filter(|step| !step.is_empty()).collect()
 }
 
 /// Scores a candidate by a process reward model.
@@ -83,6 +97,9 @@ impl ProcessReward {
             RewardPrompt::YesNoV1 | RewardPrompt::PlusMinusV1 => {
                 let values = [("question", question), ("prefix", prefix), ("step", step)];
                 plain(vec![Message::user(self.choice.instruction.fill(&values))], String::new())
+            }
+            RewardPrompt::TurnsV1 => {
+                plain(asked_so_far(self.choice, &[("question", question)], prefix, step), String::new())
             }
             RewardPrompt::QwenPrmV1 => {
                 let parts: Vec<&str> = self.choice.instruction.text().split("\n---\n").map(str::trim_end).collect();
@@ -195,6 +212,34 @@ mod tests {
         score(&model, RewardPrompt::PlusMinusV1).unwrap();
         let Call::Score(request) = &model.calls()[2] else { panic!("expected a request for log-probabilities") };
         assert_eq!(request.prompt.messages[0].content, "How {step}? before\nnow\n");
+    }
+
+    #[test]
+    fn steps_are_turns_of_which_those_before_were_right() {
+        let model = Arc::new(Scripted::new("m").believing(|_| -1.0));
+        let scorer = ProcessReward::new(model, RewardPrompt::TurnsV1).unwrap();
+        let told = |prefix: &str, step: &str| {
+            let prompt = scorer.asked("How {step}?", prefix, step);
+            assert_eq!((prompt.opening, prompt.prefix.as_str()), (Opening::Plain, ""));
+            prompt.messages.into_iter().map(|message| message.content).collect::<Vec<_>>()
+        };
+        assert_eq!(told("", "### Step 1. a\n"), ["How {step}? ### Step 1. a"]);
+        let before = "### Step 1. a\n### Step 2. b\n";
+        assert_eq!(
+            told(before, "### Step 3. c\n"),
+            ["How {step}? ### Step 1. a", "+", "### Step 2. b", "+", "### Step 3. c"]
+        );
+        // The end of the reasoning is asked about as its last step is.
+        assert_eq!(told(before, "\n"), ["How {step}? ### Step 1. a", "+", "### Step 2. b"]);
+        assert_eq!(told("", ""), ["How {step}? "]);
+
+        let steps = [("### Step 1. a\n", true), ("### Step 2. b\n", false)];
+        let lesson = |prompt: RewardPrompt| {
+            prompt.lesson("q", &steps).map(|all| all.into_iter().map(|one| one.content).collect::<Vec<_>>())
+        };
+        assert_eq!(lesson(RewardPrompt::TurnsV1).unwrap(), ["q ### Step 1. a", "+", "### Step 2. b", "-"]);
+        assert_eq!(lesson(RewardPrompt::PlusMinusV1).unwrap(), ["q ### Step 1. a\n### Step 2. b\n", "-"]);
+        assert_eq!((lesson(RewardPrompt::QwenPrmV1), RewardPrompt::TurnsV1.lesson("q", &[])), (None, None));
     }
 
     #[test]

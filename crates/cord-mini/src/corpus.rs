@@ -4,9 +4,9 @@ use cord_core::{Message, Opening, Prompt, Seed, SeedStream};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Faults;
-use crate::merging::{Merging, Task};
+use crate::merging::Merging;
 use crate::problems::equally;
-use crate::{Chain, Dialects, LONGEST, MiniError, PerKind, Split, wording};
+use crate::{Chain, Dialects, LONGEST, MiniError, PerKind, ReviewedStep, Reviewing, Split, wording};
 
 pub(crate) const OPENING: &str = "<think>\n";
 
@@ -39,6 +39,9 @@ pub struct CorpusSpec {
     /// Rows that merge what others wrote instead of solving; none by default.
     #[serde(default)]
     pub merging: Option<Merging>,
+    /// Rows that review what another wrote instead of solving; none by default.
+    #[serde(default)]
+    pub reviewing: Option<Reviewing>,
     /// How steps are told.
     #[serde(default)]
     pub dialects: Dialects,
@@ -92,6 +95,30 @@ impl CorpusRow {
     }
 }
 
+/// What a row asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Task {
+    /// To solve the problem.
+    Solve,
+    /// To make one response out of several.
+    Merge {
+        /// The words' version.
+        prompt: String,
+        /// The others' responses, from behind the opening `<think>`.
+        attempts: Vec<String>,
+    },
+    /// To say of every step whether it is right. Nothing else is to be learnt: the row has no completion.
+    Review {
+        /// The words' version.
+        prompt: String,
+        /// The gold answer, where the reviewer is told it.
+        answer: Option<String>,
+        /// Somebody's steps.
+        steps: Vec<ReviewedStep>,
+    },
+}
+
 /// The rows of a corpus. Their problems all belong to [`Split::Train`].
 ///
 /// # Errors
@@ -110,6 +137,9 @@ pub fn corpus(spec: &CorpusSpec) -> Result<Vec<CorpusRow>, MiniError> {
     }
     if let Some(merging) = &spec.merging {
         merging.check(&mut faults);
+    }
+    if let Some(reviewing) = &spec.reviewing {
+        reviewing.check(&mut faults);
     }
     faults.finish()?;
 
@@ -136,6 +166,9 @@ fn row(spec: &CorpusSpec, index: usize, chain: &Chain, seed: &Seed) -> CorpusRow
     let question = wording::question(&mut seed.named("question").stream(), chain);
     if let Some((task, completion)) = spec.merging.as_ref().and_then(|merging| merging.row(spec, chain, seed)) {
         return CorpusRow { id, question, task, prefix: String::new(), completion };
+    }
+    if let Some(task) = spec.reviewing.as_ref().and_then(|reviewing| reviewing.row(spec, chain, seed)) {
+        return CorpusRow { id, question, task, prefix: String::new(), completion: String::new() };
     }
     let mut shape = seed.named("shape").stream();
     let foreign = spec.foreign.as_ref().filter(|foreign| shape.uniform() < foreign.share);

@@ -37,16 +37,18 @@ mod kind;
 mod merging;
 mod operation;
 mod problems;
+mod reviewing;
 mod wording;
 
 pub use audit::{AuditedStep, StepAudit, audit};
 pub use chain::{Chain, LONGEST, MAIN_LONGEST, Split};
-pub use corpus::{CorpusRow, CorpusSpec, Foreign, corpus};
+pub use corpus::{CorpusRow, CorpusSpec, Foreign, Task, corpus};
 pub use error::MiniError;
 pub use kind::{Kind, PerKind};
-pub use merging::{Merging, Task};
+pub use merging::Merging;
 pub use operation::{MARKS, Operation};
 pub use problems::{ProblemSet, problems};
+pub use reviewing::{ReviewedStep, Reviewing};
 pub use wording::{Dialect, Dialects};
 
 /// Raised when the same settings would give other rows: it is part of every generated set's identity.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::corpus::{OPENING, Solution, made, solve};
 use crate::error::Faults;
-use crate::{Chain, CorpusSpec, PerKind, wording};
+use crate::{Chain, CorpusSpec, PerKind, Task, wording};
 
 /// Rows that merge attempts: half of them by one writer, the others by each writer in turn.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,21 +22,6 @@ pub struct Merging {
     pub attempts: [u32; 2],
     /// By whom they were written: their reliability.
     pub writers: Vec<PerKind>,
-}
-
-/// What a row asks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Task {
-    /// To solve the problem.
-    Solve,
-    /// To make one response out of several.
-    Merge {
-        /// The words' version.
-        prompt: String,
-        /// The others' responses, from behind the opening `<think>`.
-        attempts: Vec<String>,
-    },
 }
 
 impl Merging {

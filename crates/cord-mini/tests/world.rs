@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use cord_core::{Opening, Problem};
 use cord_mini::{
-    Chain, CorpusSpec, Dialects, Foreign, Kind, Merging, MiniError, PerKind, ProblemSet, Split, Task, audit, corpus,
-    problems,
+    Chain, CorpusSpec, Dialects, Foreign, Kind, Merging, MiniError, PerKind, ProblemSet, ReviewedStep, Reviewing,
+    Split, Task, audit, corpus, problems,
 };
 use proptest::prelude::*;
 
@@ -23,6 +23,7 @@ fn spec(reliability: PerKind) -> CorpusSpec {
         cut: 0.0,
         foreign: None,
         merging: None,
+        reviewing: None,
         dialects: Dialects::default(),
     }
 }
@@ -322,6 +323,62 @@ fn a_merged_response_goes_where_attempts_agree_and_else_its_own_way() {
         }
     }
     assert!(agreed > 1000 && own > 1000, "both happen: {agreed} and {own}");
+}
+
+#[test]
+fn a_review_follows_the_writer_and_knows_the_rules_as_the_corpus_does() {
+    let reviewing = |writer| Some(Reviewing { share: 0.5, prompt: "p.v1".into(), writer, told: false });
+    let reviewed = |writer: PerKind, reliability: PerKind| {
+        let rows = corpus(&CorpusSpec { reviewing: reviewing(writer), ..spec(reliability) }).unwrap();
+        let all = rows.len();
+        let reviews = rows.into_iter().filter_map(|row| match row.task {
+            Task::Review { ref prompt, ref answer, ref steps } => {
+                assert_eq!(answer, &None);
+                assert_eq!((prompt.as_str(), row.prefix.as_str(), row.completion.as_str()), ("p.v1", "", ""));
+                Some((read_question(&row.question), steps.clone()))
+            }
+            _ => None,
+        });
+        let reviews: Vec<_> = reviews.collect();
+        let share = reviews.len() as f64 / all as f64;
+        assert!((share - 0.5).abs() < 0.03, "{share}");
+        reviews
+    };
+    let (mut right, mut wrong) = (0, 0);
+    for ((start, moves), steps) in reviewed(PerKind::all(0.5), PerKind::all(1.0)) {
+        assert_eq!(steps.len(), moves.len());
+        let mut before = start;
+        for (((words, operand), step), number) in moves.iter().zip(&steps).zip(1..) {
+            assert!(step.text.starts_with(&format!("### Step {number}. {words}")) && step.text.ends_with('\n'));
+            let (said, after) = step.text.trim_end().rsplit_once(' ').unwrap();
+            let (said, _) = said.rsplit_once(' ').unwrap();
+            assert_eq!(said.rsplit_once(' ').unwrap().1.parse(), Ok(before), "{step:?} goes on from the writer's mark");
+            before = after.parse().unwrap();
+            let from = said.rsplit_once(' ').unwrap().1.parse().unwrap();
+            assert_eq!(step.right, oracle(words, *operand, from) as u8 == before, "{step:?}");
+            *if step.right { &mut right } else { &mut wrong } += 1;
+        }
+    }
+    assert!(right > 1000 && wrong > 1000, "both happen: {right} and {wrong}");
+    // Who is told the answer goes by it.
+    let reviewing = Reviewing { share: 1.0, prompt: "p.v1".into(), writer: PerKind::all(0.8), told: true };
+    for row in corpus(&CorpusSpec { reviewing: Some(reviewing), ..spec(PerKind::all(0.0)) }).unwrap() {
+        let Task::Review { answer: Some(answer), steps, .. } = &row.task else { panic!("{row:?}") };
+        let (start, moves) = read_question(&row.question);
+        let mut mark = start;
+        let gold = moves.iter().map(|(words, operand)| {
+            mark = oracle(words, *operand, i32::from(mark)) as u8;
+            mark
+        });
+        let gold: Vec<String> = gold.map(|mark| mark.to_string()).collect();
+        assert_eq!(answer, &gold.join(", "));
+        let ends =
+            |(step, gold): (&ReviewedStep, &String)| step.right == step.text.trim_end().ends_with(&format!(" {gold}"));
+        assert!(steps.iter().zip(&gold).all(ends), "{row:?}");
+    }
+    // Who knows nothing but misconceptions finds those right that follow them.
+    let fooled = reviewed(PerKind::all(0.0), PerKind::all(0.0));
+    assert!(fooled.iter().flat_map(|(_, steps)| steps).all(|step| step.right));
 }
 
 #[test]

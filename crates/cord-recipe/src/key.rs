@@ -16,7 +16,7 @@ use crate::search::Search;
 use crate::stage::{
     DpoStage, EvalStage, EvaluatedModel, GenerateStage, Input, StageKind, StageSettings, TableStage, TrainStage,
 };
-use crate::train::{Decontaminate, TrainData};
+use crate::train::{Decontaminate, TrainData, Turns};
 
 /// The key of a stage.
 pub(crate) fn of_stage(
@@ -67,7 +67,7 @@ fn generate(stage: &GenerateStage, known: &Identities) -> Value {
     let scorer = stage.scorer.as_ref().map(|scorer| scorer.map(&|named| model(&named.source, known)));
     let Budget { reasoning, answer, step, steps } = stage.budget;
     let budget = match stage.search {
-        Search::Beam { .. } | Search::Mcts { .. } => {
+        Search::Beam { .. } | Search::Mcts { .. } | Search::BestFirst { .. } => {
             json!({ "reasoning": reasoning, "answer": answer, "step": step, "steps": steps })
         }
         Search::Curation { .. } | Search::Single { .. } | Search::Integration { .. } => {
@@ -115,6 +115,9 @@ fn train(stage: &TrainStage, known: &Identities) -> Value {
         "optimiser": learning.optimiser,
         "max-length": learning.max_length,
     });
+    if stage.turns != Turns::Last {
+        matter["turns"] = json!(stage.turns);
+    }
     // Only where there is something to compare with: which rows are left out depends on it.
     if let Some(rule) = stage.decontaminate {
         matter["decontaminate"] = compared(rule, &stage.benchmarks, known);

@@ -75,5 +75,5 @@ pub use stage::{
 pub use table::{Column, EvalMetric, ExpectedOrder, Figure, TableSettings, TrajectoryMetric};
 pub use train::{
     Decontaminate, LearningSettings, Lora, Method, Optimiser, Precision, Schedule, TooLong, TrainData, TrainLength,
-    TrainSettings, Validation,
+    TrainSettings, Turns, Validation,
 };

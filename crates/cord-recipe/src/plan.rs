@@ -280,7 +280,11 @@ fn model<'a>(arm: &'a Arm, name: &str) -> &'a Model {
 fn generate_stage(arm: &Arm, settings: &GenerateSettings) -> GenerateStage {
     let writes = |name: &&String| match &settings.search {
         Search::Single { teacher, .. } => *name == teacher,
-        Search::Beam { .. } | Search::Curation { .. } | Search::Mcts { .. } | Search::Integration { .. } => true,
+        Search::Beam { .. }
+        | Search::Curation { .. }
+        | Search::Mcts { .. }
+        | Search::BestFirst { .. }
+        | Search::Integration { .. } => true,
     };
     let merges = match &settings.search {
         Search::Integration { model, .. } => Some(model),
@@ -321,6 +325,7 @@ fn train_stage(arm: &Arm, settings: &TrainSettings) -> TrainStage {
         benchmarks,
         student: NamedModel::of(&settings.student, model(arm, &settings.student)),
         data: settings.data.clone(),
+        turns: settings.turns,
         keep,
         learning: settings.learning.clone(),
     }

@@ -149,6 +149,8 @@ words! {
         YesNoV1 = "yes-no.v1",
         /// `+` or `-`, for a model that was trained to write them.
         PlusMinusV1 = "plus-minus.v1",
+        /// `+` or `-` after each step, each a turn of its own, for a model that was trained to answer so.
+        TurnsV1 = "turns.v1",
         /// The labels of a head behind the mark of a step, for Qwen2.5-Math-PRM.
         QwenPrmV1 = "qwen-prm.v1",
     }
@@ -161,6 +163,8 @@ words! {
         GoldV1 = "gold.v1",
         /// It is not.
         BlindV1 = "blind.v1",
+        /// It is, and shown a step at a time, for a model that was trained to answer each with `+` or `-`.
+        TurnsV1 = "turns.v1",
     }
 }
 

@@ -11,7 +11,7 @@ use crate::reader::is_default;
 use crate::scorer::Scorer;
 use crate::search::Search;
 use crate::table::TableSettings;
-use crate::train::{Decontaminate, LearningSettings, TrainData};
+use crate::train::{Decontaminate, LearningSettings, TrainData, Turns};
 
 /// The kinds of stages, in the order in which they follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -210,7 +210,9 @@ impl GenerateStage {
         let siblings = |proposals: u32| u64::from(proposals) * self.teachers.len() as u64;
         let pairs = |kept: u32, of: u64| u64::from(kept) * of.saturating_sub(1);
         match &self.search {
-            Search::Beam { width, proposals, .. } => pairs(*width, siblings(*proposals)) * u64::from(self.budget.steps),
+            Search::Beam { width, proposals, .. } | Search::BestFirst { width, proposals, .. } => {
+                pairs(*width, siblings(*proposals)) * u64::from(self.budget.steps)
+            }
             Search::Mcts { iterations, proposals, .. } => pairs(*iterations, siblings(*proposals)),
             Search::Curation { trajectories, select, .. }
             | Search::Single { trajectories, select, .. }
@@ -237,6 +239,9 @@ pub struct TrainStage {
     pub student: NamedModel,
     /// What it learns from.
     pub data: TrainData,
+    /// Which turns of a conversation are learnt.
+    #[serde(skip_serializing_if = "is_default")]
+    pub turns: Turns,
     /// Which of the generated trajectories it learns from.
     pub keep: Option<Keep>,
     /// How their problems are compared with those of the benchmarks, and with which; absent where there are none.

@@ -6,7 +6,7 @@ use crate::arm::ModelNames;
 use crate::datasets::DataSource;
 use crate::fault::FaultKind;
 use crate::generate::{model_name, read_prompt};
-use crate::reader::{Field, Fields, Word};
+use crate::reader::{Field, Fields, Word, is_default};
 use crate::tree::Value;
 
 /// `[train]`.
@@ -17,6 +17,9 @@ pub struct TrainSettings {
     pub student: String,
     /// What it learns from.
     pub data: TrainData,
+    /// Which turns of a conversation are learnt.
+    #[serde(skip_serializing_if = "is_default")]
+    pub turns: Turns,
     /// How.
     #[serde(flatten)]
     pub learning: LearningSettings,
@@ -159,6 +162,21 @@ pub enum Precision {
 
 impl Word for Precision {
     const WORDS: &'static [(&'static str, Self)] = &[("f32", Self::F32), ("bf16", Self::Bf16)];
+}
+
+/// Which of the assistant's turns of a conversation are learnt. What a run generates has one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Turns {
+    /// The last one, after the others as the chat template renders them.
+    #[default]
+    Last,
+    /// Every one. A chat template that rewrites earlier turns is refused.
+    All,
+}
+
+impl Word for Turns {
+    const WORDS: &'static [(&'static str, Self)] = &[("last", Self::Last), ("all", Self::All)];
 }
 
 /// Low-rank adapters (Hu et al. 2022).
@@ -385,10 +403,11 @@ impl TrainSettings {
             fields.optional("data", |_| None::<TrainData>);
             Some(TrainData::Generated)
         };
+        let turns = fields.or("turns", Turns::Last, Field::word);
         // The paper's 5 epochs, batch of 8, 5e-6 and cosine; of the rest it says nothing.
         let learning = LearningSettings::read(&fields, prompt, 5, 5e-6);
         let decontaminate = fields.or("decontaminate", Some(Decontaminate::default()), Decontaminate::read);
         fields.close();
-        Some(Self { student: student?, data: data?, learning, decontaminate })
+        Some(Self { student: student?, data: data?, turns, learning, decontaminate })
     }
 }

@@ -95,6 +95,15 @@ pub enum TextError {
         /// What it ends with.
         given: String,
     },
+    /// An earlier turn of the assistant can't be learnt: what the template makes of it is not what a model would have written.
+    #[error(
+        "turn {turn}: expected a chat template that leaves the assistant's earlier turns as they were written, got another \
+         text of this one; learn the last turn only (`train.turns = \"last\"`)"
+    )]
+    RewrittenTurn {
+        /// The turn's number in the conversation, from 1.
+        turn: usize,
+    },
     /// A vocabulary too small for its fixed part.
     #[error("`vocab`: expected at least {least} tokens for `{kind}` (its alphabet and markers), got `{given}`")]
     VocabTooSmall {

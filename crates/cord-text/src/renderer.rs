@@ -204,6 +204,28 @@ impl Renderer {
         self.learn(prompt, Some(shared), rest)
     }
 
+    /// The same with every turn of the assistant to be learnt, each as it is written when it is the last one.
+    ///
+    /// # Errors
+    /// [`TextError::RewrittenTurn`] where the template renders an earlier turn otherwise than a model would write it, as those do that
+    /// drop earlier reasoning.
+    pub fn conversation_ids(&self, messages: &[Message]) -> Result<TrainingIds, TextError> {
+        let mut all = self.training_ids(messages)?;
+        for (place, message) in messages.iter().enumerate().rev().skip(1) {
+            if message.role != Role::Assistant {
+                continue;
+            }
+            let turn = self.training_ids(&messages[..=place])?;
+            if !all.ids.starts_with(&turn.ids) {
+                return Err(TextError::RewrittenTurn { turn: place + 1 });
+            }
+            for (all, turn) in all.supervised.iter_mut().zip(turn.supervised) {
+                *all |= turn;
+            }
+        }
+        Ok(all)
+    }
+
     /// A training example that takes up a text begun by someone else: the prompt with its opening and prefix, none of it
     /// supervised, then `completion` and the end-of-turn token, all of it supervised.
     pub fn continued_training_ids(&self, prompt: &Prompt, completion: &str) -> Result<TrainingIds, TextError> {

@@ -134,6 +134,25 @@ fn earlier_turns_are_rendered_by_the_template_and_never_learnt() {
 }
 
 #[test]
+fn every_turn_is_learnt_as_it_is_when_it_is_the_last_one() {
+    let said = [Message::user("What?"), Message::assistant("4"), Message::user("And?"), Message::assistant("plus 3")];
+    for kind in kinds() {
+        let renderer = train_tokenizer(&kind, [CORPUS]).unwrap();
+        let all = renderer.conversation_ids(&said).unwrap();
+        let [first, last] = [2, 4].map(|turns| renderer.training_ids(&said[..turns]).unwrap());
+        assert_eq!(all.ids, last.ids, "{kind:?}");
+        let learnt = [&first, &last].map(|one| supervised(&one.ids, &one.supervised));
+        assert_eq!(supervised(&all.ids, &all.supervised), learnt.concat(), "{kind:?}");
+        assert_eq!(renderer.conversation_ids(&said[..2]).unwrap().supervised, first.supervised);
+    }
+    // A template that drops earlier thoughts shows what no model would have written.
+    let thought = Message::assistant("<think>\nlong thought\n</think>\n7");
+    let said = [Message::user("What?"), thought, Message::user("And?"), Message::assistant("9")];
+    let refused = renderer(CLOSED).conversation_ids(&said).unwrap_err();
+    insta::assert_snapshot!(refused, @r#"turn 2: expected a chat template that leaves the assistant's earlier turns as they were written, got another text of this one; learn the last turn only (`train.turns = "last"`)"#);
+}
+
+#[test]
 fn a_prefix_by_someone_else_is_not_learnt() {
     for kind in kinds() {
         let renderer = train_tokenizer(&kind, [CORPUS]).unwrap();
