@@ -35,6 +35,7 @@ fn searches_agree() {
             choose: recipe::Choose::BestScored,
             select: 2,
         },
+        recipe::Search::BestFirst { width: 3, proposals: 2, finals: 5, bonus: 0.25, select: 2 },
         recipe::Search::Integration {
             model: "m".into(),
             trajectories: 5,
@@ -69,6 +70,13 @@ fn searches_agree() {
                 exploration: 0.5,
                 proposals: 2,
                 choose: generate::Choose::BestScored,
+                select: 2,
+            }),
+            recipe::Search::BestFirst { .. } => generate::SearchSettings::BestFirst(generate::BestFirstSettings {
+                width: 3,
+                proposals: 2,
+                finals: 5,
+                bonus: 0.25,
                 select: 2,
             }),
             recipe::Search::Integration { .. } => {
@@ -226,6 +234,7 @@ fn defaults_agree() {
         r#"kind = "curation""#,
         r#"kind = "single", teacher = "a""#,
         r#"kind = "mcts""#,
+        r#"kind = "best-first""#,
         r#"kind = "integration", model = "m""#,
     ] {
         let settings = arm(&format!(r#"teachers = ["a"], search = {{ {kind} }}, {scorer}"#));

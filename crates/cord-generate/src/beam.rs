@@ -130,12 +130,7 @@ impl Beam {
 
     /// Has teachers propose continuations of one beam.
     fn expand(&mut self, board: &mut Board, parent: Option<u32>, beam: u32, teachers: &[usize]) {
-        let settings = board.plan.settings();
-        let prefix = parent.map_or_else(String::new, |id| board.ledger.text(id));
-        let spent = parent.map_or(0, |id| board.ledger.get(id).spent);
-        let left = u64::from(settings.budget.reasoning).saturating_sub(spent);
-        let most = settings.segmenter.step_tokens(settings.budget.step);
-        let max_tokens = u32::try_from(left).unwrap_or(u32::MAX).min(most);
+        let (prefix, max_tokens) = board.before_step(parent);
         for teacher in teachers {
             for sample in 0..self.settings.proposals {
                 let proposal = Proposal::new(StepKind::Reasoning, *teacher, sample, max_tokens);

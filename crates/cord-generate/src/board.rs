@@ -80,6 +80,16 @@ impl Board {
         self.queue.pop_front()
     }
 
+    /// The text that a step continues, and the most tokens that it may have.
+    pub(crate) fn before_step(&self, parent: Option<u32>) -> (String, u32) {
+        let settings = self.plan.settings();
+        let prefix = parent.map_or_else(String::new, |id| self.ledger.text(id));
+        let spent = parent.map_or(0, |id| self.ledger.get(id).spent);
+        let left = u64::from(settings.budget.reasoning).saturating_sub(spent);
+        let most = settings.segmenter.step_tokens(settings.budget.step);
+        (prefix, u32::try_from(left).unwrap_or(u32::MAX).min(most))
+    }
+
     /// Asks a teacher for a candidate and enters it into the ledger.
     pub(crate) fn propose(&mut self, proposal: &Proposal<'_>) -> u32 {
         let parent = proposal.parent.map(|parent| self.ledger.get(parent));

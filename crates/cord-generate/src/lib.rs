@@ -29,6 +29,7 @@
 
 mod adaptive;
 mod beam;
+mod best_first;
 mod board;
 mod card;
 mod criterion;
@@ -59,6 +60,7 @@ mod settings;
 mod sharing;
 mod signals;
 mod training;
+mod turns;
 mod whole;
 
 pub use adaptive::{AdaptiveSettings, MakeGenerator, Policy, Survival, drive_adaptively, run_adaptively, warm_up};
@@ -88,8 +90,8 @@ pub use scorer::{Evidence, Judged, Scope, Score, Scorer};
 pub use search::{Action, GenerateTask, Reply, ScoreTask, Search, SearchPlan, Ticket};
 pub use segment::{Cues, DEFAULT_STEP_TOKENS, Reading, Segmenter, THINK_CLOSE};
 pub use settings::{
-    AnswerBy, BeamSettings, Budget, Choose, Closing, CurationSettings, Draws, Finished, GenerateSettings,
-    IntegrationSettings, MctsSettings, SearchSettings, SingleSettings, StopRule,
+    AnswerBy, BeamSettings, BestFirstSettings, Budget, Choose, Closing, CurationSettings, Draws, Finished,
+    GenerateSettings, IntegrationSettings, MctsSettings, SearchSettings, SingleSettings, StopRule,
 };
 pub use sharing::Sharing;
 pub use signals::{MaxLength, Measured, RandomScore, SelfCertainty};

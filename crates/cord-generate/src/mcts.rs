@@ -151,13 +151,8 @@ impl Mcts {
 
     /// Asks for continuations of the path's last step.
     fn expand(&mut self, board: &mut Board) {
-        let settings = board.plan.settings();
         let parent = self.last();
-        let prefix = parent.map_or_else(String::new, |id| board.ledger.text(id));
-        let spent = parent.map_or(0, |id| board.ledger.get(id).spent);
-        let left = u64::from(settings.budget.reasoning).saturating_sub(spent);
-        let most = settings.segmenter.step_tokens(settings.budget.step);
-        let max_tokens = u32::try_from(left).unwrap_or(u32::MAX).min(most);
+        let (prefix, max_tokens) = board.before_step(parent);
         let mut asked = Vec::new();
         for teacher in 0..board.plan.teachers().len() {
             for sample in 0..self.settings.proposals {

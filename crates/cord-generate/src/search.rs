@@ -6,6 +6,7 @@ use std::sync::Arc;
 use cord_core::{Candidate, Generation, Problem, Prompt, Seed};
 
 use crate::beam::Beam;
+use crate::best_first::BestFirst;
 use crate::board::Board;
 use crate::integration::Integration;
 use crate::mcts::Mcts;
@@ -30,8 +31,13 @@ impl SearchPlan {
     /// A plan for these teachers, in the recipe's order, which breaks ties, and for this scorer.
     pub fn new(settings: GenerateSettings, teachers: Vec<String>, scorer: &dyn Scorer) -> Result<Self, GenerateError> {
         let mut faults = settings.faults(&teachers);
-        if scorer.scope() == Scope::Siblings && settings.policy.as_ref().is_some_and(|policy| policy.settle.is_some()) {
-            faults.push(SettingsFault::Incomparable { key: "adaptive.settle", scorer: scorer.name().to_owned() });
+        if scorer.scope() == Scope::Siblings {
+            let settles = settings.policy.as_ref().is_some_and(|policy| policy.settle.is_some());
+            let compares = matches!(settings.search, SearchSettings::BestFirst(_));
+            let keys = [("adaptive.settle", settles), ("search.kind", compares)];
+            let compares = keys.into_iter().filter(|(_, compares)| *compares);
+            faults
+                .extend(compares.map(|(key, _)| SettingsFault::Incomparable { key, scorer: scorer.name().to_owned() }));
         }
         if !faults.is_empty() {
             return Err(GenerateError::Settings(faults));
@@ -160,6 +166,7 @@ enum Strategy {
     Beam(Beam),
     Whole(Whole),
     Mcts(Mcts),
+    BestFirst(BestFirst),
     Integration(Integration),
 }
 
@@ -173,6 +180,7 @@ impl Search {
             SearchSettings::Curation(settings) => Strategy::Whole(Whole::curation(&settings, &mut board)),
             SearchSettings::Single(settings) => Strategy::Whole(Whole::single(&settings, &mut board)),
             SearchSettings::Mcts(settings) => Strategy::Mcts(Mcts::begin(settings, &mut board)),
+            SearchSettings::BestFirst(settings) => Strategy::BestFirst(BestFirst::begin(settings, &mut board)),
             SearchSettings::Integration(settings) => Strategy::Integration(Integration::begin(settings, &mut board)),
         };
         Self { board, strategy, result: None }
@@ -221,6 +229,7 @@ impl Search {
                 Strategy::Beam(beam) => beam.advance(&mut self.board)?,
                 Strategy::Whole(whole) => whole.advance(&mut self.board)?,
                 Strategy::Mcts(mcts) => mcts.advance(&mut self.board)?,
+                Strategy::BestFirst(best_first) => best_first.advance(&mut self.board)?,
                 Strategy::Integration(integration) => integration.advance(&mut self.board)?,
             };
         }

@@ -92,6 +92,8 @@ pub enum SearchSettings {
     Single(SingleSettings),
     /// Tree search with rollouts.
     Mcts(MctsSettings),
+    /// Step-level search that goes on from the best trajectory first, one teacher at a time: beyond the paper.
+    BestFirst(BestFirstSettings),
     /// Whole trajectories by the teachers, merged into one by a further model.
     Integration(IntegrationSettings),
 }
@@ -104,6 +106,7 @@ impl SearchSettings {
             Self::Curation(_) => "curation",
             Self::Single(_) => "single",
             Self::Mcts(_) => "mcts",
+            Self::BestFirst(_) => "best-first",
             Self::Integration(_) => "integration",
         }
     }
@@ -219,6 +222,30 @@ impl Default for MctsSettings {
     }
 }
 
+/// Settings of best-first search.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct BestFirstSettings {
+    /// How many partial trajectories of one depth are gone on from at most.
+    pub width: u32,
+    /// How many proposals a teacher makes each time it is asked.
+    pub proposals: u32,
+    /// With how many closed trajectories, each of which was the best there was, the search ends.
+    pub finals: u32,
+    /// What a step is worth in itself, in the scorer's unit: a trajectory comes before the one that it continues where its score is
+    /// lower by no more than that. Its place among the final ones is by score alone.
+    pub bonus: f64,
+    /// How many of them are returned, best first; at most `finals`.
+    pub select: u32,
+}
+
+impl Default for BestFirstSettings {
+    /// As many trajectories as the paper's beam, by their scores alone.
+    fn default() -> Self {
+        Self { width: 4, proposals: 1, finals: 4, bonus: 0.0, select: 1 }
+    }
+}
+
 /// Which trajectory is a tree search's result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -315,6 +342,12 @@ impl GenerateSettings {
                 within("search.proposals", mcts.proposals, None);
                 within("search.select", mcts.select, None);
             }
+            SearchSettings::BestFirst(best_first) => {
+                within("search.width", best_first.width, None);
+                within("search.proposals", best_first.proposals, None);
+                within("search.finals", best_first.finals, None);
+                within("search.select", best_first.select, Some((best_first.finals, "search.finals")));
+            }
             SearchSettings::Integration(integration) => {
                 within("search.trajectories", integration.trajectories, None);
                 within("search.merged", integration.merged, None);
@@ -325,11 +358,14 @@ impl GenerateSettings {
         within("budget.answer", self.budget.answer, None);
         within("budget.step", self.budget.step, None);
         within("budget.steps", self.budget.steps, None);
-        if let SearchSettings::Mcts(mcts) = &self.search
-            && !(mcts.exploration.is_finite() && mcts.exploration >= 0.0)
-        {
-            let (expected, given) = ("a number of at least 0".to_owned(), mcts.exploration.to_string());
-            faults.push(SettingsFault::NotWithin { key: "search.exploration", expected, given });
+        let number = match &self.search {
+            SearchSettings::Mcts(mcts) => Some(("search.exploration", mcts.exploration)),
+            SearchSettings::BestFirst(best_first) => Some(("search.bonus", best_first.bonus)),
+            _ => None,
+        };
+        if let Some((key, given)) = number.filter(|(_, given)| !(given.is_finite() && *given >= 0.0)) {
+            let (expected, given) = ("a number of at least 0".to_owned(), given.to_string());
+            faults.push(SettingsFault::NotWithin { key, expected, given });
         }
         if teachers.is_empty() {
             faults.push(SettingsFault::NoTeachers);
@@ -340,7 +376,10 @@ impl GenerateSettings {
         let named = match &self.search {
             SearchSettings::Single(single) => Some(("search.teacher", &single.teacher)),
             SearchSettings::Integration(integration) => Some(("search.model", &integration.model)),
-            SearchSettings::Beam(_) | SearchSettings::Curation(_) | SearchSettings::Mcts(_) => None,
+            SearchSettings::Beam(_)
+            | SearchSettings::Curation(_)
+            | SearchSettings::Mcts(_)
+            | SearchSettings::BestFirst(_) => None,
         };
         if let Some((key, name)) = named {
             if !teachers.contains(name) {

@@ -118,7 +118,9 @@ fn width(search: &SearchSettings) -> usize {
         SearchSettings::Beam(beam) => beam.width as usize,
         SearchSettings::Curation(CurationSettings { select, .. })
         | SearchSettings::Single(SingleSettings { select, .. }) => *select as usize,
-        SearchSettings::Mcts(_) | SearchSettings::Integration(_) => unreachable!("they are in `searches.rs`"),
+        SearchSettings::Mcts(_) | SearchSettings::BestFirst(_) | SearchSettings::Integration(_) => {
+            unreachable!("they are in `searches.rs`")
+        }
     }
 }
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use cord_core::{Candidate, Fate, LanguageModel, Outcome, Seed, StepKind, TrajectoryEnd, Usage};
 use cord_generate::{
-    BeamSettings, Budget, Choose, Closing, CurationSettings, Evidence, Finished, GenerateError, GenerateSettings,
-    Generator, IntegrationPrompt, IntegrationSettings, Judged, MctsSettings, PromptTemplate, Scope, Scorer,
-    ScorerSettings, SearchResult, SearchSettings, Segmenter, SingleSettings, StopRule, closed_by_force,
+    BeamSettings, BestFirstSettings, Budget, Choose, Closing, CurationSettings, Evidence, Finished, GenerateError,
+    GenerateSettings, Generator, IntegrationPrompt, IntegrationSettings, Judged, MctsSettings, PromptTemplate, Scope,
+    Scorer, ScorerSettings, SearchResult, SearchSettings, Segmenter, SingleSettings, StopRule, closed_by_force,
 };
 use cord_testkit::{Call, Scripted, Turnstile, whisper};
 use futures::executor::block_on;
@@ -42,6 +42,8 @@ fn searches() -> Vec<SearchSettings> {
         SearchSettings::Single(SingleSettings { teacher: "b".into(), trajectories: 3, select: 2 }),
         SearchSettings::Mcts(mcts(12)),
         SearchSettings::Mcts(MctsSettings { choose: Choose::BestScored, proposals: 2, select: 3, ..mcts(9) }),
+        SearchSettings::BestFirst(BestFirstSettings::default()),
+        SearchSettings::BestFirst(BestFirstSettings { width: 2, proposals: 2, finals: 3, bonus: 0.1, select: 2 }),
         SearchSettings::Integration(integration(4, 1)),
         SearchSettings::Integration(IntegrationSettings { select: 2, ..integration(2, 3) }),
     ]
@@ -172,6 +174,11 @@ fn every_search_runs_with_every_scorer_and_no_order_of_replies_shows() {
         for criterion in &scorers() {
             let what = format!("{search:?} {criterion:?}");
             let world = World { random: true, words: 2, ..World::new(number as u64) };
+            if matches!(search, SearchSettings::BestFirst(_))
+                && scorer(&world, criterion, &Turnstile::new(Seed::root(0))).scope() == Scope::Siblings
+            {
+                continue;
+            }
             let outcome = run(&world, search, criterion, 1);
             let Outcome::Done(result) = &outcome else {
                 // A judge that can't make up its mind about any candidate is the one way to fail.
@@ -615,6 +622,69 @@ fn of_candidates_without_a_score_none_is_chosen() {
     insta::assert_snapshot!(run(|asked| asked.contains("Reasoning so far:\n###")).unwrap_err(), @"scorer `judgment`: expected a score for at least one candidate at depth 1, got none for any of 4");
 }
 
+/// A step that holds is gone on from; where one does not, the next teacher is asked; what was closed waits for its turn.
+#[test]
+fn best_first_goes_on_from_what_holds() {
+    let steps: [(&'static str, Script); 2] = [
+        ("a", |prefix| match prefix.matches("### Step").count() {
+            0 => "### Step 1. good\n### Step 2.",
+            1 => "### Step 2. bad\n### Step 3.",
+            2 => "### Step 3. good</think>\nSo.",
+            _ => "\nSo.",
+        }),
+        ("b", |prefix| match prefix.matches("### Step").count() {
+            0 => "### Step 1. bad\n### Step 2.",
+            1 => "### Step 2. good\n### Step 3.",
+            2 => "### Step 3. fair</think>\nSo.",
+            _ => "\nSo.",
+        }),
+    ];
+    // A tenth for each good step, a twentieth for a fair one, and nothing any more behind a bad one.
+    let taste: fn(&str) -> f64 = |reasoning| {
+        let worth = |word: &str, value: f64| reasoning.matches(word).count() as f64 * value;
+        if reasoning.contains("bad") { 0.01 } else { 0.5 + worth("good", 0.1) + worth("fair", 0.05) }
+    };
+    let run = |finals: u32, bonus: f64| {
+        let search = BestFirstSettings { finals, bonus, ..BestFirstSettings::default() };
+        let result = scripted(&steps, taste, settings(SearchSettings::BestFirst(search))).unwrap();
+        check_result(&result, "best-first");
+        result
+    };
+    let steps_of = |result: &SearchResult| result.candidates.iter().filter(|one| one.score.is_some()).count();
+    let one = run(1, 0.0);
+    assert_eq!(one.trajectories[0].response, "### Step 1. good\n### Step 2. good\n### Step 3. good</think>\nSo.");
+    assert_eq!(one.trajectories[0].score, Some(0.8));
+    // Both about the start, at most both about either step after it: a beam of four would have asked for ten more.
+    assert!((4..=6).contains(&steps_of(&one)), "{}", table(&one));
+    let two = run(2, 0.0);
+    let finals = |result: &SearchResult| {
+        let closed = result.candidates.iter().filter(|one| one.text.contains("</think>"));
+        closed
+            .filter(|one| matches!(one.fate, Fate::Kept | Fate::Chosen))
+            .map(|one| one.score.unwrap())
+            .collect::<Vec<_>>()
+    };
+    let mut reached = finals(&two);
+    reached.sort_by(f64::total_cmp);
+    assert_eq!(reached, [0.75, 0.8], "{}", table(&two));
+    assert_eq!(two.trajectories[0].score, Some(0.8), "the best of them is returned");
+    // The fair end holds where a step is worth something in itself.
+    assert!(run(1, 0.2).trajectories[0].score.unwrap() >= 0.75);
+
+    let search =
+        SearchSettings::BestFirst(BestFirstSettings { finals: 0, bonus: -1.0, select: 2, ..Default::default() });
+    let faults = scripted(&steps, taste, settings(search)).unwrap_err();
+    insta::assert_snapshot!(faults, @r"
+    `search.finals`: expected at least 1, got 0
+    `search.bonus`: expected a number of at least 0, got -1
+    ");
+    let siblings = Arc::new(world::Taste { scope: Scope::Siblings, opinion: taste });
+    let search = settings(SearchSettings::BestFirst(BestFirstSettings::default()));
+    let teachers = steps.map(|(name, _)| teacher(name, Scripted::new(name)));
+    let refused = Generator::new(search, teachers.to_vec(), siblings).err().unwrap().reason();
+    insta::assert_snapshot!(refused, @"`search.kind`: expected a scorer that judges each candidate on its own, got `taste`");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -629,6 +699,52 @@ proptest! {
         let best = leaves.iter().map(|leaf| world.score(leaf)).fold(f64::MIN, f64::max);
         prop_assert!((result.trajectories[0].score.unwrap() - best).abs() < 1e-9);
         check_result(&result, "mcts");
+    }
+
+    /// So is one that goes on until nothing is left, best first.
+    #[test]
+    fn best_first_that_sees_all_finds_the_optimum(key: u64, depth in 1..5usize, close in 0.0..0.8f64, bonus in 0.0..0.3) {
+        let world = World { depth, close, words: 100, ..World::new(key) };
+        let leaves = world.leaves(&["a", "b", "c"]);
+        let all = leaves.len() as u32;
+        let search = BestFirstSettings { width: all, finals: all + 1, bonus, ..BestFirstSettings::default() };
+        let generator = world::generator(&world, &["a", "b", "c"], settings(SearchSettings::BestFirst(search)), None);
+        let result = solve(&generator).unwrap();
+        let best = leaves.iter().map(|leaf| world.score(leaf)).fold(f64::MIN, f64::max);
+        prop_assert!((result.trajectories[0].score.unwrap() - best).abs() < 1e-9);
+        check_result(&result, "best-first");
+    }
+
+    #[test]
+    fn best_first_asks_no_more_than_the_beam_of_its_width(
+        key: u64, width in 1..4u32, proposals in 1..3u32, finals in 1..5u32, bonus in 0.0..0.3,
+    ) {
+        let world = World { random: true, words: 4, depth: 6, ..World::new(key) };
+        let search = BestFirstSettings { width, proposals, finals, bonus, select: 1 };
+        let search = SearchSettings::BestFirst(search);
+        let result = solve(&world::generator(&world, &["a", "b", "c"], settings(search), None)).unwrap();
+        check_result(&result, "best-first");
+        let steps = || result.candidates.iter().filter(|one| one.kind == StepKind::Reasoning);
+        for depth in 0..6 {
+            let parents: BTreeSet<Option<u32>> = steps().filter(|one| one.depth == depth).map(|one| one.parent).collect();
+            prop_assert!(parents.len() <= width as usize, "{}", table(&result));
+        }
+        let asked = steps().map(|one| (one.parent, one.teacher.as_str(), one.sample));
+        prop_assert_eq!(asked.clone().collect::<BTreeSet<_>>().len(), asked.count(), "nobody is asked twice");
+    }
+
+    #[test]
+    fn the_order_of_teachers_decides_ties_only_in_best_first(key: u64, order: u64) {
+        let world = World { words: 1_000_000_000, random: true, ..World::new(key) };
+        let seen = |names: &[&str]| {
+            let search = SearchSettings::BestFirst(BestFirstSettings::default());
+            let result = solve(&world::generator(&world, names, settings(search), None)).unwrap();
+            let texts = result.candidates.iter().map(|one| (one.depth, full_text(&result.candidates, one.id)));
+            (texts.collect::<BTreeSet<_>>(), result.trajectories[0].response.clone(), result.usage)
+        };
+        let mut shuffled = ["a", "b", "c"];
+        Seed::root(order).stream().shuffle(&mut shuffled);
+        prop_assert_eq!(seen(&["a", "b", "c"]), seen(&shuffled));
     }
 
     #[test]

@@ -338,26 +338,33 @@ fn generate(stage: &GenerateStage, lengths: Lengths) -> Vec<(String, Work)> {
         teachers.iter().map(|teacher| &teacher.model).filter(|model| Some(&model.name) != merger).collect();
     let pool = writers.len().max(1) as f64;
     match &stage.search {
-        Search::Beam { width, proposals, select, .. } => {
-            let asked = stage.adaptive.map_or(pool, |adaptive| {
-                let once = f64::from(adaptive.ask).min(pool);
-                // A step that may ask again stops somewhere between.
-                if adaptive.settle.is_some() { once.midpoint(pool) } else { once }
-            });
-            let each = |steps: u32, ask: f64, step: f64, most: f64| {
+        Search::Beam { width, proposals, select, .. } | Search::BestFirst { width, proposals, select, .. } => {
+            let best_first = matches!(stage.search, Search::BestFirst { .. });
+            let asked = match stage.adaptive {
+                None if best_first => pool.midpoint(1.0),
+                None => pool,
+                Some(adaptive) => {
+                    let once = f64::from(adaptive.ask).min(pool);
+                    // A step that may ask again stops somewhere between.
+                    if adaptive.settle.is_some() { once.midpoint(pool) } else { once }
+                }
+            };
+            // Where steps hold, one trajectory goes on at a time, and the others turn off near its end.
+            let beside = if best_first { 1.0 } else { f64::from(*width) };
+            let each = |steps: u32, ask: f64, step: f64, most: f64, width: f64| {
                 let (mut beams, mut sum, mut prompt) = (1.0f64, 0.0, 0.0);
                 for depth in 0..steps {
                     let candidates = beams * ask * f64::from(*proposals);
                     sum += candidates;
                     prompt += candidates * (lengths.question + (f64::from(depth) * step).min(most));
-                    beams = candidates.min(f64::from(*width)).max(1.0);
+                    beams = candidates.min(width).max(1.0);
                 }
                 (sum, prompt)
             };
             let (expected, most) = lengths.steps(stage.budget.steps);
             let reasoning = lengths.reasoning.most;
-            let (few, few_prompt) = each(expected, asked, lengths.step.expected, reasoning);
-            let (many, many_prompt) = each(most, pool, lengths.step.most, reasoning);
+            let (few, few_prompt) = each(expected, asked, lengths.step.expected, reasoning, beside);
+            let (many, many_prompt) = each(most, pool, lengths.step.most, reasoning, f64::from(*width));
             let candidates = Span { expected: few, most: many };
             writes.requests = candidates;
             writes.prompt = Span { expected: few_prompt, most: many_prompt };

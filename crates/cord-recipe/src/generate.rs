@@ -234,16 +234,17 @@ impl GenerateSettings {
             fields.fault_at("adaptive", kind);
         }
         let relative = matches!(scorer, Some(Scorer::AnswerGain { .. } | Scorer::Mixture { .. }));
-        if relative && adaptive.is_some_and(|adaptive| adaptive.settle.is_some()) {
+        let compares = [
+            ("adaptive", "adaptive.settle", adaptive.is_some_and(|adaptive| adaptive.settle.is_some())),
+            ("search", "search.kind", matches!(search, Some(Search::BestFirst { .. }))),
+        ];
+        for (at, key, _) in compares.into_iter().filter(|(_, _, compares)| relative && *compares) {
             let kind = FaultKind::Conflict {
-                expected: format!(
-                    "a scorer that judges each step on its own beside `{}`",
-                    fields.path("adaptive.settle")
-                ),
+                expected: format!("a scorer that judges each step on its own beside `{}`", fields.path(key)),
                 given: "`answer-gain` or `mixture`".to_owned(),
-                hint: "remove `settle`: it compares a step's score with that of the step before".to_owned(),
+                hint: "take another one of the two: a step's score is compared with those of other depths".to_owned(),
             };
-            fields.fault_at("adaptive", kind);
+            fields.fault_at(at, kind);
         }
         let closing = fields.or("closing", Closing::Own, Field::word);
         let draws = fields.or("draws", Draws::ByPlace, Field::word);

@@ -59,6 +59,19 @@ pub enum Search {
         /// How many final trajectories are returned.
         select: u32,
     },
+    /// The best trajectory goes on first, one teacher at a time: beyond the paper, and cheaper than a beam.
+    BestFirst {
+        /// How many partial trajectories of one depth are gone on from at most.
+        width: u32,
+        /// How many continuations a teacher proposes each time it is asked.
+        proposals: u32,
+        /// With how many closed trajectories the search ends; as many as `width` where absent.
+        finals: u32,
+        /// What a step is worth in itself, in the scorer's unit.
+        bonus: f64,
+        /// How many final trajectories are returned, best first.
+        select: u32,
+    },
     /// Whole trajectories by the teachers, merged by a further model.
     Integration {
         /// The model that merges, which is none of the teachers.
@@ -82,6 +95,7 @@ impl Search {
             | Self::Curation { select, .. }
             | Self::Single { select, .. }
             | Self::Mcts { select, .. }
+            | Self::BestFirst { select, .. }
             | Self::Integration { select, .. } => *select,
         }
     }
@@ -93,6 +107,7 @@ enum SearchKind {
     Curation,
     Single,
     Mcts,
+    BestFirst,
     Integration,
 }
 
@@ -102,6 +117,7 @@ impl Word for SearchKind {
         ("curation", Self::Curation),
         ("single", Self::Single),
         ("mcts", Self::Mcts),
+        ("best-first", Self::BestFirst),
         ("integration", Self::Integration),
     ];
 }
@@ -228,6 +244,14 @@ impl Search {
                 let choose = fields.or("choose", Choose::MostVisited, Field::word);
                 let select = fields.or("select", 1, Field::count);
                 Some(Self::Mcts { iterations, exploration, proposals, choose, select })
+            }
+            SearchKind::BestFirst => {
+                let width = fields.or("width", 4, Field::count);
+                let proposals = fields.or("proposals", 1, Field::count);
+                let finals = fields.or("finals", width, Field::count);
+                let bonus =
+                    fields.or("bonus", 0.0, |field| field.number("a number of at least 0", |number| number >= 0.0));
+                Some(Self::BestFirst { width, proposals, finals, bonus, select: select(finals, "finals") })
             }
             SearchKind::Integration => {
                 let model = fields.need("model", "the model that merges", |field| {

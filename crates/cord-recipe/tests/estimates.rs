@@ -81,6 +81,9 @@ fn other_searches_have_their_counts() {
     let single = of("{ kind = \"single\", teacher = \"b\", trajectories = 3 }");
     assert!(!single.models.contains_key("a"), "{single:?}");
     check(single.models["b"].generated, 10.0 * 3.0 * 26.0, 10.0 * 3.0 * 120.0);
+    // Of two teachers one and a half is asked, about one trajectory at a time; at most as many as by a beam.
+    let best_first = of("{ kind = \"best-first\", width = 3 }");
+    check(best_first.total.generated, 10.0 * (4.0 * 1.5 * 5.0 + 6.0), 10.0 * (24.0 * 10.0 + 20.0));
     let mcts = of("{ kind = \"mcts\", iterations = 8 }");
     check(mcts.total.generated, 10.0 * (8.0 * (2.0 * 5.0 + 16.0) + 6.0), 10.0 * (8.0 * (2.0 * 10.0 + 120.0) + 20.0));
     let integration = of("{ kind = \"integration\", model = \"s\", trajectories = 2 }");

@@ -565,6 +565,24 @@ fn every_setting_of_a_generation_has_its_faults() {
         ],
     );
     check(
+        &with("generate.search = { kind = \"best-first\", width = 0, finals = 2, select = 3, bonus = -0.5 }"),
+        &[
+            "expected a whole number of at least 1 as `generate.search.width`, got `0`",
+            "expected at most `finals` = 2 as `generate.search.select`, got `3`",
+            "expected a number of at least 0 as `generate.search.bonus`, got `-0.5`",
+        ],
+    );
+    check(
+        "generate.search.kind = \"best-first\"\ngenerate.scorer = { kind = \"answer-gain\", model = \"a\" }",
+        &[
+            "expected a scorer that judges each step on its own beside `generate.search.kind`, got `answer-gain` or `mixture`",
+        ],
+    );
+    check(
+        &with("generate.search.kind = \"best-first\"\ngenerate.adaptive = {}"),
+        &["expected a beam search beside `generate.adaptive`, got another one"],
+    );
+    check(
         &with("generate.search = { kind = \"curation\", trajectories = 2, per-teacher = 2, compute = 0 }"),
         &[
             "expected one of `generate.search.trajectories` and `per-teacher`, got both",
@@ -608,7 +626,7 @@ fn every_setting_of_a_generation_has_its_faults() {
         &by("{ kind = \"judgment\", prompt = \"gold.v2\" }"),
         &[
             "expected the model that judges as `generate.scorer.model`, got nothing",
-            "expected one of `gold.v1`, `blind.v1` as `generate.scorer.prompt`, got `gold.v2`",
+            "expected one of `gold.v1`, `blind.v1`, `turns.v1` as `generate.scorer.prompt`, got `gold.v2`",
         ],
     );
     check(

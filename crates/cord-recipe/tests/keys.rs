@@ -102,6 +102,13 @@ const SECTIONS: &[Section] = &[
         &["Search::Mcts"],
     ),
     section(
+        "`[generate] search`, kind `best-first`",
+        "generate.search",
+        r#"generate.search={kind="best-first"}"#,
+        &[],
+        &["Search::BestFirst"],
+    ),
+    section(
         "`[generate] search`, kind `integration`",
         "generate.search",
         r#"generate.search={kind="integration"}"#,

@@ -101,8 +101,10 @@ impl Pool {
         if let Some(generate) = &mut arm.generate {
             generate.teachers = self.members(subset);
             generate.draws = Draws::ByPrefix;
-            if let (Some(all), Search::Beam { proposals, .. } | Search::Mcts { proposals, .. }) =
-                (args.proposals, &mut generate.search)
+            if let (
+                Some(all),
+                Search::Beam { proposals, .. } | Search::Mcts { proposals, .. } | Search::BestFirst { proposals, .. },
+            ) = (args.proposals, &mut generate.search)
             {
                 *proposals = all / subset.count_ones();
             }
@@ -130,7 +132,7 @@ fn faults(arm: &Arm, generate: &GenerateSettings, args: &TeachersArgs) -> Vec<St
         faults.push(format!("expected at least two teachers in `{name}`, got `{}`", generate.teachers.join("`, `")));
     }
     match &generate.search {
-        Search::Beam { .. } | Search::Mcts { .. } => {}
+        Search::Beam { .. } | Search::Mcts { .. } | Search::BestFirst { .. } => {}
         Search::Curation { .. } => {
             if args.proposals.is_some() {
                 faults.push(format!(
