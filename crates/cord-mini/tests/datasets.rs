@@ -17,7 +17,7 @@ struct Manifest {
 }
 
 const README: &str = include_str!("../../../datasets/mini/README.md");
-const MANIFESTS: [(&str, &str); 9] = [
+const MANIFESTS: [(&str, &str); 11] = [
     ("train", include_str!("../../../datasets/mini/train.toml")),
     ("dev", include_str!("../../../datasets/mini/dev.toml")),
     ("test", include_str!("../../../datasets/mini/test.toml")),
@@ -26,6 +26,8 @@ const MANIFESTS: [(&str, &str); 9] = [
     ("corpus-multiplier", include_str!("../../../datasets/mini/corpus-multiplier.toml")),
     ("corpus-closer", include_str!("../../../datasets/mini/corpus-closer.toml")),
     ("corpus-base", include_str!("../../../datasets/mini/corpus-base.toml")),
+    ("corpus-critic", include_str!("../../../datasets/mini/corpus-critic.toml")),
+    ("corpus-judge", include_str!("../../../datasets/mini/corpus-judge.toml")),
     ("corpus-editor", include_str!("../../../datasets/mini/corpus-editor.toml")),
 ];
 
