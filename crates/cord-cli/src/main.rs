@@ -39,7 +39,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use cord_recipe::{Shard, StageKind};
 
@@ -136,6 +136,9 @@ struct RecipeArgs {
     /// Override a key, for example --set generate.search.width=1 (repeatable)
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
+    /// Only this arm, for example --arm cord (repeatable); the table then holds no other
+    #[arg(long = "arm", value_name = "NAME")]
+    arms: Vec<String>,
     /// Where models compute: cpu, or cuda:N in a build with --features cuda
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
@@ -230,7 +233,15 @@ impl RecipeArgs {
         overrides.extend(self.device.iter().map(|device| format!("run.device={device:?}")));
         overrides.extend(self.out.iter().map(|out| format!("run.out={:?}", out.display().to_string())));
         overrides.extend(self.remote.iter().map(|url| format!("run.remote={url:?}")));
-        run::read_recipe(&self.recipe, &overrides)
+        let recipe = run::read_recipe(&self.recipe, &overrides)?;
+        if self.arms.is_empty() {
+            return Ok(recipe);
+        }
+        let known: Vec<&str> = recipe.arms.iter().map(|arm| arm.name.as_str()).collect();
+        let known = known.join("`, `");
+        recipe
+            .only(&self.arms)
+            .map_err(|unknown| anyhow!("--arm: expected one of the arms `{known}`, got `{}`", unknown.join("`, `")))
     }
 }
 

@@ -77,6 +77,24 @@ impl Recipe {
         if self.folder() == self.name { name.to_owned() } else { format!("{}.{name}", self.name) }
     }
 
+    /// The recipe with these arms alone, in its own order. Of the orders that are expected those stay that are about at least two of them.
+    ///
+    /// # Errors
+    /// The names that no arm has.
+    pub fn only(mut self, names: &[String]) -> Result<Self, Vec<String>> {
+        let unknown: Vec<String> = names.iter().filter(|name| self.arm(name).is_none()).cloned().collect();
+        if !unknown.is_empty() {
+            return Err(unknown);
+        }
+        self.arms.retain(|arm| names.contains(&arm.name));
+        self.table.paper_rows.retain(|arm, _| names.contains(arm));
+        for expected in &mut self.table.orders {
+            expected.order.retain(|arm| names.contains(arm));
+        }
+        self.table.orders.retain(|expected| expected.order.len() > 1);
+        Ok(self)
+    }
+
     /// The arm of a name.
     pub fn arm(&self, name: &str) -> Option<&Arm> {
         self.arms.iter().find(|arm| arm.name == name)

@@ -60,6 +60,19 @@ fn arms_are_resolved() {
 }
 
 #[test]
+fn some_arms_alone_are_the_recipe_without_the_others() {
+    let orders = "table.order = [{ metric = \"accuracy\", order = [\"cord\", \"curation\", \"best-single\"] }]";
+    let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+    let only = |given: &[&str]| mini(&[orders]).only(&names(given));
+    let two = only(&["best-single", "cord"]).unwrap();
+    assert_eq!(two.arms.iter().map(|arm| arm.name.as_str()).collect::<Vec<_>>(), ["cord", "best-single"]);
+    assert_eq!(two.arm("cord"), mini(&[]).arm("cord"));
+    assert_eq!(two.table.orders[0].order, ["cord", "best-single"]);
+    assert_eq!(only(&["cord"]).unwrap().table.orders, []);
+    assert_eq!(only(&["cord", "chord", "dord"]), Err(names(&["chord", "dord"])));
+}
+
+#[test]
 fn a_recipe_without_arms_is_its_own_arm() {
     let text = "name = \"one\"\nseed = 3\nmodels.m.path = \"m\"\neval = { benchmarks = [\"b\"], model = \"m\" }";
     let recipe = read(text, &[]).unwrap_or_else(|error| panic!("{error}"));
