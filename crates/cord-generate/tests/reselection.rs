@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use cord_core::{Candidate, Finish, Seed, StepKind, Usage};
 use cord_generate::{
-    BeamSettings, Budget, Choose, CurationSettings, Finished, GenerateError, GenerateSettings, Generator,
-    IntegrationPrompt, IntegrationSettings, Ledgers, MctsSettings, RecordedScores, Reselection, Scope, Scorer,
-    SearchPlan, SearchResult, SearchSettings, SelfCertainty, SingleSettings, StopRule, reselect,
+    BeamSettings, BestFirstSettings, Budget, Choose, CurationSettings, Finished, GenerateError, GenerateSettings,
+    Generator, IntegrationPrompt, IntegrationSettings, Ledgers, MctsSettings, RecordedScores, Reselection, Scope,
+    Scorer, SearchPlan, SearchResult, SearchSettings, SelfCertainty, SingleSettings, StopRule, reselect,
 };
 use futures::executor::block_on;
 use proptest::prelude::*;
@@ -64,6 +64,9 @@ fn searches() -> impl Strategy<Value = SearchSettings> {
         1 => (1..12u32).prop_map(|iterations| {
             SearchSettings::Mcts(MctsSettings { iterations, choose: Choose::BestScored, ..MctsSettings::default() })
         }),
+        2 => (1..4u32, 1..3u32, 1..5u32, 0.0..0.3f64).prop_map(|(width, proposals, finals, bonus)| {
+            SearchSettings::BestFirst(BestFirstSettings { width, proposals, finals, bonus, select: 1 })
+        }),
         1 => Just(SearchSettings::Integration(merge)),
     ]
 }
@@ -84,11 +87,16 @@ proptest! {
     }
 
     #[test]
-    fn a_beam_that_kept_all_covers_every_step_of_a_narrower_one(key: u64, width in 1..4u32) {
+    fn a_beam_that_kept_all_covers_every_step_of_a_narrower_one(key: u64, width in 1..4u32, best_first: bool) {
         let world = World { words: 1_000_000_000, ..World::new(key) };
         let ledger = solve(&generator(&world, &TEACHERS, settings(beam(81)), None)).unwrap();
-        let fresh = solve(&generator(&world, &TEACHERS, settings(beam(width)), None)).unwrap();
-        match again(&ledger.candidates, &TEACHERS, settings(beam(width)), &recorded(&ledger)).unwrap() {
+        let search = if best_first {
+            SearchSettings::BestFirst(BestFirstSettings { width, ..BestFirstSettings::default() })
+        } else {
+            beam(width)
+        };
+        let fresh = solve(&generator(&world, &TEACHERS, settings(search.clone()), None)).unwrap();
+        match again(&ledger.candidates, &TEACHERS, settings(search), &recorded(&ledger)).unwrap() {
             Reselection::Covered(result) => prop_assert_eq!(*result, fresh),
             Reselection::Ends(gaps) => {
                 // The answer to reasoning that did not win before.

@@ -11,8 +11,8 @@ use cord_core::{
     TokenLogprob, Usage,
 };
 use cord_generate::{
-    BeamSettings, Budget, CurationSettings, Draws, GenerateSettings, Generator, MctsSettings, SearchResult,
-    SearchSettings, Segmenter, Sharing, Teacher,
+    BeamSettings, BestFirstSettings, Budget, CurationSettings, Draws, GenerateSettings, Generator, MctsSettings,
+    SearchResult, SearchSettings, Segmenter, Sharing, Teacher,
 };
 use world::{World, beam, settings, solve};
 
@@ -108,6 +108,7 @@ fn subsets_ask_in_common_what_ledgers_say() {
         SearchSettings::Beam(BeamSettings { width: 3, proposals: 2, select: 2, ..BeamSettings::default() }),
         SearchSettings::Curation(CurationSettings { trajectories: 6, ..CurationSettings::default() }),
         SearchSettings::Mcts(MctsSettings { iterations: 8, ..MctsSettings::default() }),
+        SearchSettings::BestFirst(BestFirstSettings::default()),
     ];
     for key in 0..6 {
         let world = World { random: true, words: 2 + key as usize % 2, ..World::new(key) };
