@@ -136,9 +136,6 @@ struct RecipeArgs {
     /// Override a key, for example --set generate.search.width=1 (repeatable)
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
-    /// Only this arm, for example --arm cord (repeatable); the table then holds no other
-    #[arg(long = "arm", value_name = "NAME")]
-    arms: Vec<String>,
     /// Where models compute: cpu, or cuda:N in a build with --features cuda
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
@@ -155,6 +152,8 @@ struct RecipeArgs {
 struct PlanArgs {
     #[command(flatten)]
     recipe: RecipeArgs,
+    #[command(flatten)]
+    arms: ArmsArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -164,6 +163,8 @@ struct PlanArgs {
 struct TableArgs {
     #[command(flatten)]
     recipe: RecipeArgs,
+    #[command(flatten)]
+    arms: ArmsArgs,
     /// How the table is printed
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     format: TableFormat,
@@ -207,6 +208,8 @@ impl TableFormat {
 struct RunArgs {
     #[command(flatten)]
     recipe: RecipeArgs,
+    #[command(flatten)]
+    arms: ArmsArgs,
     /// Generate only one share of the problems: I of N, from 0/N to N-1/N
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
@@ -216,6 +219,8 @@ struct RunArgs {
 struct MergeArgs {
     #[command(flatten)]
     recipe: RecipeArgs,
+    #[command(flatten)]
+    arms: ArmsArgs,
     /// How many shards there are
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     shards: u32,
@@ -233,15 +238,29 @@ impl RecipeArgs {
         overrides.extend(self.device.iter().map(|device| format!("run.device={device:?}")));
         overrides.extend(self.out.iter().map(|out| format!("run.out={:?}", out.display().to_string())));
         overrides.extend(self.remote.iter().map(|url| format!("run.remote={url:?}")));
-        let recipe = run::read_recipe(&self.recipe, &overrides)?;
+        run::read_recipe(&self.recipe, &overrides)
+    }
+}
+
+/// Some arms of a recipe.
+#[derive(Args)]
+struct ArmsArgs {
+    /// Only this arm, for example --arm cord (repeatable); the table then holds no other
+    #[arg(long = "arm", value_name = "NAME")]
+    arms: Vec<String>,
+}
+
+impl ArmsArgs {
+    fn read(&self, recipe: &RecipeArgs) -> Result<cord_recipe::Recipe> {
+        let recipe = recipe.read()?;
         if self.arms.is_empty() {
             return Ok(recipe);
         }
         let known: Vec<&str> = recipe.arms.iter().map(|arm| arm.name.as_str()).collect();
         let known = known.join("`, `");
-        recipe
-            .only(&self.arms)
-            .map_err(|unknown| anyhow!("--arm: expected one of the arms `{known}`, got `{}`", unknown.join("`, `")))
+        let fault =
+            |unknown: Vec<String>| anyhow!("--arm: expected one of the arms `{known}`, got `{}`", unknown.join("`, `"));
+        recipe.only(&self.arms).map_err(fault)
     }
 }
 
@@ -269,7 +288,7 @@ fn main() -> ExitCode {
 fn act(verb: &Verb) -> Result<ExitCode> {
     match verb {
         Verb::Run(args) => {
-            let recipe = args.recipe.read()?;
+            let recipe = args.arms.read(&args.recipe)?;
             let part = args.shard.map_or(Part::Whole, |shard| Part::Shard(shard, StageKind::Generate));
             let (summary, store, plan) = run::run(&recipe, part)?;
             if args.shard.is_some() {
@@ -281,20 +300,20 @@ fn act(verb: &Verb) -> Result<ExitCode> {
             Ok(exit(&summary))
         }
         Verb::Merge(args) => {
-            let recipe = args.recipe.read()?;
+            let recipe = args.arms.read(&args.recipe)?;
             let (summary, store, plan) = run::run(&recipe, Part::Merge(args.shards))?;
             print(&shards::whereabouts(&plan, &store, StageKind::Generate)?);
             Ok(exit(&summary))
         }
         Verb::Plan(args) => {
-            let recipe = args.recipe.read()?;
+            let recipe = args.arms.read(&args.recipe)?;
             let (plan, store) = (run::plan(&recipe)?, run::store(&recipe)?);
             let describe = if args.json { plan::json } else { plan::describe };
             print(&describe(&recipe, &plan, &store)?);
             Ok(ExitCode::SUCCESS)
         }
         Verb::Table(args) => {
-            let recipe = args.recipe.read()?;
+            let recipe = args.arms.read(&args.recipe)?;
             let plan = run::plan(&recipe)?;
             let store = run::store(&recipe)?;
             plan::require_finished(&plan, &store)?;

@@ -56,7 +56,6 @@ impl ViewArgs {
         let recipe = RecipeArgs {
             recipe: PathBuf::new(),
             overrides: self.overrides.clone(),
-            arms: Vec::new(),
             device: None,
             out: self.out.clone(),
             remote: None,
