@@ -136,20 +136,15 @@ impl BestFirst {
     /// Chooses the final trajectories and asks for their answers.
     fn conclude(&mut self, board: &mut Board) -> Result<Option<SearchResult>, GenerateError> {
         note_places(board);
-        let of = |board: &Board, wanted: &dyn Fn(State) -> bool| {
-            let ids = board.ledger.ids().filter(|id| {
-                let entry = board.ledger.get(*id);
-                wanted(entry.state) && entry.is_scored() && entry.fate != Fate::Duplicate
-            });
-            ids.collect::<Vec<u32>>()
-        };
         let mut pool = std::mem::take(&mut self.reached);
         if pool.is_empty() {
-            pool = of(board, &|state| matches!(state, State::Ended(_)));
+            pool = among(board, |_, state| matches!(state, State::Ended(_)));
         }
         if pool.is_empty() {
-            // Nobody knew how to go on: the trajectories end where they are.
-            pool = of(board, &|state| state == State::Open);
+            // Nobody knew how to go on: the longest trajectories end where they are.
+            let continued: BTreeSet<u32> =
+                among(board, |_, _| true).into_iter().filter_map(|id| board.ledger.get(id).parent).collect();
+            pool = among(board, |id, state| state == State::Open && !continued.contains(&id));
             for id in &pool {
                 board.ledger.get_mut(*id).state = State::Ended(TrajectoryEnd::Unclosed);
             }
@@ -170,6 +165,15 @@ impl BestFirst {
         let done = self.finals.iter().all(|chosen| chosen.answer.is_none());
         Ok(done.then(|| board.finish(&self.finals)))
     }
+}
+
+/// The distinct candidates that could be ranked and are wanted.
+fn among(board: &Board, wanted: impl Fn(u32, State) -> bool) -> Vec<u32> {
+    let is_one = |id: &u32| {
+        let entry = board.ledger.get(*id);
+        entry.is_scored() && entry.fate != Fate::Duplicate && wanted(*id, entry.state)
+    };
+    board.ledger.ids().filter(is_one).collect()
 }
 
 /// A step's rank is its place among all of its depth.

@@ -671,6 +671,21 @@ fn best_first_goes_on_from_what_holds() {
     // The fair end holds where a step is worth something in itself.
     assert!(run(1, 0.2).trajectories[0].score.unwrap() >= 0.75);
 
+    // Where nobody knows how to go on, what there is ends unclosed, and only there.
+    let silent: [(&'static str, Script); 1] = [("a", |prefix| match prefix.matches("### Step").count() {
+        0 => "### Step 1. good\n### Step 2.",
+        1 => "### Step 2. good\n### Step 3.",
+        _ => " ",
+    })];
+    let search = SearchSettings::BestFirst(BestFirstSettings::default());
+    let ends = scripted(&silent, taste, settings(search)).unwrap();
+    assert_eq!(ends.trajectories.len(), 1);
+    assert_eq!(ends.trajectories[0].response, "### Step 1. good\n### Step 2. good\n");
+    assert_eq!(ends.trajectories[0].end, TrajectoryEnd::Unclosed);
+    let terminal: Vec<bool> =
+        ends.candidates.iter().filter(|one| one.score.is_some()).map(|one| one.terminal).collect();
+    assert_eq!(terminal, [false, true], "{}", table(&ends));
+
     let search =
         SearchSettings::BestFirst(BestFirstSettings { finals: 0, bonus: -1.0, select: 2, ..Default::default() });
     let faults = scripted(&steps, taste, settings(search)).unwrap_err();
