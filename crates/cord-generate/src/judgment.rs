@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::instruction::Choice;
 use crate::scorer::side_by_side;
-use crate::turns::{answered, asked_so_far, turns};
+use crate::turns::{asked_so_far, lesson};
 use crate::{GenerateError, Judged, Scope, Score, Scorer, THINK_CLOSE};
 
 /// The most tokens of a verdict where a recipe gives none: a judge may reason first.
@@ -47,11 +47,8 @@ impl JudgmentPrompt {
     /// The conversation from which a model learns to be asked so about steps of which it is known whether each is right; nothing where
     /// steps are no turns of their own.
     pub fn lesson(self, question: &str, answer: &str, steps: &[(&str, bool)]) -> Option<Vec<Message>> {
-        let choice = self.choice();
-        let texts: Vec<&str> = steps.iter().map(|(step, _)| *step).collect();
-        let replies: Vec<bool> = steps.iter().map(|(_, right)| *right).collect();
         let values = [("question", question), ("answer", answer)];
-        (self == Self::TurnsV1).then(|| answered(choice, turns(choice.instruction, &values, &texts), &replies))
+        (self == Self::TurnsV1).then(|| lesson(self.choice(), &values, steps))
     }
 }
 

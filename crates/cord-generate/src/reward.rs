@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::instruction::Choice;
 use crate::scorer::side_by_side;
-use crate::turns::{answered, asked_so_far, steps, turns};
+use crate::turns::{asked_so_far, lesson, steps};
 use crate::{GenerateError, Judged, Scope, Score, Scorer};
 
 /// A version of the question to a process reward model.
@@ -63,11 +63,7 @@ impl RewardPrompt {
                 let values = [("question", question), ("prefix", &prefix), ("step", last)];
                 Some(vec![Message::user(choice.instruction.fill(&values)), reply(*right)])
             }
-            Self::TurnsV1 => {
-                let texts: Vec<&str> = steps.iter().map(|(step, _)| *step).collect();
-                let replies: Vec<bool> = steps.iter().map(|(_, right)| *right).collect();
-                Some(answered(choice, turns(choice.instruction, &[("question", question)], &texts), &replies))
-            }
+            Self::TurnsV1 => Some(lesson(choice, &[("question", question)], steps)),
             Self::QwenPrmV1 => None,
         }
     }

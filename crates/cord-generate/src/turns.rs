@@ -20,22 +20,17 @@ pub(crate) fn steps(text: &str) -> Vec<&str> {
     steps.into_iter().map(str::trim).filter(|step| !step.is_empty()).collect()
 }
 
-/// A turn of the user's for each step. The instruction has one wording for the first turn and one for later ones; `values` stand for its
-/// places beside `step`.
-pub(crate) fn turns(instruction: Instruction, values: &[(&str, &str)], steps: &[&str]) -> Vec<Message> {
-    let (first, later) = instruction.text().split_once("\n---\n").expect("the file has a first turn and a later one");
-    let turn = |(place, step): (usize, &&str)| {
+/// Steps and what is said of each: what a reviewer learns from.
+pub(crate) fn lesson(choice: Choice, values: &[(&str, &str)], steps: &[(&str, bool)]) -> Vec<Message> {
+    // The instruction has one wording for the first turn and one for later ones; `values` stand for its places beside `step`.
+    let (first, later) =
+        choice.instruction.text().split_once("\n---\n").expect("the file has a first turn and a later one");
+    let turns = steps.iter().enumerate().flat_map(|(place, (step, right))| {
         let words = Instruction::new(if place == 0 { first } else { later });
-        Message::user(words.fill(&[values, &[("step", step.trim())]].concat()))
-    };
-    steps.iter().enumerate().map(turn).collect()
-}
-
-/// The turns with the reply to each of the first `replies.len()`.
-pub(crate) fn answered(choice: Choice, turns: Vec<Message>, replies: &[bool]) -> Vec<Message> {
-    let reply = |right: &bool| Message::assistant(if *right { choice.good } else { choice.bad });
-    let mut replies = replies.iter().map(reply);
-    turns.into_iter().flat_map(|turn| [Some(turn), replies.next()]).flatten().collect()
+        let asked = words.fill(&[values, &[("step", step.trim())]].concat());
+        [Message::user(asked), Message::assistant(if *right { choice.good } else { choice.bad })]
+    });
+    turns.collect()
 }
 
 /// What is asked about a step behind others, which were chosen and are taken as found right. Where the reasoning ends instead, its
@@ -45,6 +40,9 @@ pub(crate) fn asked_so_far(choice: Choice, values: &[(&str, &str)], prefix: &str
     if !step.trim().is_empty() || said.is_empty() {
         said.push(step);
     }
-    let before = vec![true; said.len() - 1];
-    answered(choice, turns(choice.instruction, values, &said), &before)
+    let said: Vec<(&str, bool)> = said.into_iter().map(|step| (step, true)).collect();
+    let mut messages = lesson(choice, values, &said);
+    // The last reply is the reviewer's own.
+    messages.pop();
+    messages
 }
