@@ -102,14 +102,8 @@ impl Batch {
             Self::Host { contexts, tokens } => {
                 let rest: Vec<&[u32]> =
                     contexts.iter().zip(&*tokens).map(|(context, tokens)| &tokens[context.length()..]).collect();
-                let hidden = model.read(contexts, &rest);
-                let width = model.config().hidden;
-                let mut end = 0;
-                let last = rest.iter().flat_map(|rest| {
-                    end += rest.len() * width;
-                    &hidden[end - width..end]
-                });
-                logits(model, matrix(model, last.copied().collect()))
+                let hidden = model.read(contexts, &rest, &vec![1; rest.len()]);
+                logits(model, matrix(model, hidden))
             }
             Self::Device { next: Next::Logits(logits), .. } => std::mem::take(logits),
             Self::Device { cache, spans, lines, next: Next::Tokens(next) } => {

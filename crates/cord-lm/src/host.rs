@@ -22,13 +22,22 @@ const WORTHWHILE: usize = 16;
 /// The most tokens of a row's beginning that wait for the pass in which other rows go on.
 const SHORT: usize = 32;
 
+/// Tokens of a row that are read in one pass.
+struct Piece<'a> {
+    row: usize,
+    tokens: &'a [u32],
+    /// Of so many of them, the last ones, the hidden states are wanted.
+    wanted: usize,
+}
+
 impl Transformer {
-    /// Reads tokens, each row's behind what its context holds, and gives their hidden states after the final norm, row by row.
+    /// Reads tokens, each row's behind what its context holds, and gives the hidden states of the last `wanted[i]` of row `i` after
+    /// the final norm, row by row. Of the others only the keys and values are made, so the last layer costs them next to nothing.
     ///
     /// # Shapes
-    /// - output: `[tokens, hidden]`, flat
-    pub(crate) fn read(&self, contexts: &mut [Context], rows: &[&[u32]]) -> Vec<f32> {
-        let mut hidden = Vec::with_capacity(rows.iter().map(|row| row.len()).sum::<usize>() * self.config().hidden);
+    /// - output: `[wanted tokens, hidden]`, flat
+    pub(crate) fn read(&self, contexts: &mut [Context], rows: &[&[u32]], wanted: &[usize]) -> Vec<f32> {
+        let mut hidden = Vec::with_capacity(wanted.iter().sum::<usize>() * self.config().hidden);
         for (context, row) in contexts.iter_mut().zip(rows) {
             context.reserve(row.len());
         }
@@ -37,12 +46,14 @@ impl Transformer {
         while row < rows.len() {
             let (mut room, mut pieces) = (PASS, Vec::new());
             while row < rows.len() && room > 0 {
-                let end = rows[row].len().min(from + room);
+                let length = rows[row].len();
+                let end = length.min(from + room);
                 room -= end - from;
                 if end > from {
-                    pieces.push((row, &rows[row][from..end]));
+                    let wanted = end.saturating_sub(from.max(length - wanted[row]));
+                    pieces.push(Piece { row, tokens: &rows[row][from..end], wanted });
                 }
-                (row, from) = if end == rows[row].len() { (row + 1, 0) } else { (row, end) };
+                (row, from) = if end == length { (row + 1, 0) } else { (row, end) };
             }
             hidden.extend(self.pass(contexts, &pieces));
         }
@@ -50,13 +61,13 @@ impl Transformer {
     }
 
     /// One pass through all layers. A piece continues the context of its number; no context has two pieces.
-    fn pass(&self, contexts: &mut [Context], pieces: &[(usize, &[u32])]) -> Vec<f32> {
+    fn pass(&self, contexts: &mut [Context], pieces: &[Piece<'_>]) -> Vec<f32> {
         let config = self.config();
-        let count: usize = pieces.iter().map(|(_, tokens)| tokens.len()).sum();
+        let count: usize = pieces.iter().map(|piece| piece.tokens.len()).sum();
         if count == 0 {
             return Vec::new();
         }
-        let ids: Vec<i64> = pieces.iter().flat_map(|(_, tokens)| tokens.iter().map(|id| i64::from(*id))).collect();
+        let ids: Vec<i64> = pieces.iter().flat_map(|piece| piece.tokens.iter().map(|id| i64::from(*id))).collect();
         let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, count]), &self.device());
         let mut x = values(embedding(self.embed.clone(), ids).reshape([count, config.hidden]));
         if let Some(scale) = config.embed_scale() {
@@ -68,8 +79,10 @@ impl Transformer {
         let positions = positions(contexts, pieces);
         let angles = Turns::of(&Angles::new(config), &positions);
         let local = Angles::local(config).map(|local| Turns::of(&local, &positions));
-        let matrix =
-            |x: Vec<f32>, width: usize| Tensor::<2>::from_data(TensorData::new(x, [count, width]), &self.device());
+        let matrix = |x: Vec<f32>, width: usize| {
+            let rows = x.len() / width;
+            Tensor::<2>::from_data(TensorData::new(x, [rows, width]), &self.device())
+        };
         let norm = |x: &[f32], weight: &Tensor<1>| kernels::rms_norm(x, &vector(weight, offset), config.norm_eps);
         let linear = |x: Vec<f32>, layer: &Linear| values(layer.forward(matrix(x, layer.weight.dims()[0])));
         let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
@@ -83,12 +96,19 @@ impl Transformer {
             }
             local.as_ref().filter(|_| window.is_some()).unwrap_or(&angles).rotate(&mut q, &mut k, config);
             let mut lines = k.chunks_exact(keys).zip(v.chunks_exact(keys));
-            for (row, tokens) in pieces {
-                for (offset, (k, v)) in (0..tokens.len()).zip(&mut lines) {
-                    contexts[*row].write(layer, offset, k, v);
+            for piece in pieces {
+                for (offset, (k, v)) in (0..piece.tokens.len()).zip(&mut lines) {
+                    contexts[piece.row].write(layer, offset, k, v);
                 }
             }
-            let mut written = linear(self.attend(layer, window, &q, contexts, pieces), &block.o);
+            let last = layer + 1 == self.blocks.len();
+            if last {
+                (x, q) = (wanted_of(&x, config.hidden, pieces), wanted_of(&q, queries, pieces));
+                if x.is_empty() {
+                    break;
+                }
+            }
+            let mut written = linear(self.attend(layer, window, &q, contexts, pieces, last), &block.o);
             if let Some([after, _]) = &block.output_norms {
                 written = norm(&written, after);
             }
@@ -107,13 +127,14 @@ impl Transformer {
             }
             kernels::add(&mut x, &written);
         }
-        for (row, tokens) in pieces {
-            contexts[*row].advance(tokens.len());
+        for piece in pieces {
+            contexts[piece.row].advance(piece.tokens.len());
         }
         norm(&x, &self.norm)
     }
 
-    /// Attention of every token to its context and the tokens of its piece up to its own, the last `window` of them.
+    /// Attention of every token, or of the wanted ones, to its context and the tokens of its piece up to its own, the last `window`
+    /// of them.
     ///
     /// # Shapes
     /// - `q` and output: `[tokens, heads * head_dim]`
@@ -123,40 +144,52 @@ impl Transformer {
         window: Option<usize>,
         q: &[f32],
         contexts: &[Context],
-        pieces: &[(usize, &[u32])],
+        pieces: &[Piece<'_>],
+        wanted: bool,
     ) -> Vec<f32> {
         let config = self.config();
         let (dim, group, width) = (config.head_dim, config.heads / config.kv_heads, config.heads * config.head_dim);
         let mut first = 0;
         let mut jobs = Vec::with_capacity(pieces.len() * config.kv_heads);
-        for (row, tokens) in pieces {
-            jobs.extend((0..config.kv_heads).map(|head| (first, tokens.len(), *row, head)));
-            first += tokens.len();
+        for piece in pieces {
+            let asking = if wanted { piece.wanted } else { piece.tokens.len() };
+            jobs.extend((0..config.kv_heads).map(|head| (first, asking, piece, head)));
+            first += asking;
         }
         // The queries of a key head, token by token, are a matrix of their own.
         let results: Vec<Vec<f32>> = jobs
             .par_iter()
             .with_min_len(8)
-            .map(|(first, count, row, head)| {
-                let past = contexts[*row].length();
-                let lines = (0..count * group)
+            .map(|(first, asking, piece, head)| {
+                let past = contexts[piece.row].length() + piece.tokens.len() - asking;
+                let lines = (0..asking * group)
                     .map(|index| &q[(first + index / group) * width + (head * group + index % group) * dim..][..dim]);
-                let visible: Vec<Range<usize>> = (0..count * group)
+                let visible: Vec<Range<usize>> = (0..asking * group)
                     .map(|index| past + index / group + 1)
                     .map(|end| window.map_or(0, |window| end.saturating_sub(window))..end)
                     .collect();
-                let columns = contexts[*row].columns(layer, *head, *count);
+                let columns = contexts[piece.row].columns(layer, *head, piece.tokens.len());
                 kernels::attention(&lines.collect::<Vec<_>>(), &visible, &columns)
             })
             .collect();
         let mut out = vec![0.0; first * width];
-        for ((first, count, _, head), result) in jobs.iter().zip(&results) {
-            for (offset, line) in (0..*count).zip(result.chunks_exact(group * dim)) {
+        for ((first, asking, _, head), result) in jobs.iter().zip(&results) {
+            for (offset, line) in (0..*asking).zip(result.chunks_exact(group * dim)) {
                 out[(first + offset) * width + head * group * dim..][..group * dim].copy_from_slice(line);
             }
         }
         out
     }
+}
+
+/// The lines of the wanted tokens, of those of all tokens.
+fn wanted_of(lines: &[f32], width: usize, pieces: &[Piece<'_>]) -> Vec<f32> {
+    let mut end = 0;
+    let wanted = pieces.iter().flat_map(|piece| {
+        end += piece.tokens.len() * width;
+        &lines[end - piece.wanted * width..end]
+    });
+    wanted.copied().collect()
 }
 
 /// Rows that were read, and the hidden states of the last `own[i] >= 1` tokens of each, flat, `[tokens, hidden]`.
@@ -180,7 +213,7 @@ pub(crate) fn read_rows(
     let mut contexts: Vec<Context> = rows.iter().zip(own).map(|(row, own)| behind(row, own, cache)).collect();
     let tails: Vec<&[u32]> = rows.iter().zip(own).map(|(row, own)| &row[begun(row, own)..]).collect();
     cache.count(rows.iter().map(|row| row.len()).sum(), read);
-    let hidden = model.read(&mut contexts, &tails);
+    let hidden = model.read(&mut contexts, &tails, own);
     (contexts, hidden)
 }
 
@@ -226,7 +259,7 @@ fn read_prefixes(
             .iter()
             .map(|part| Context::behind(std::mem::take(&mut known[part.prefix]), model.config(), &cache.held))
             .collect();
-        model.read(&mut contexts, &tails);
+        model.read(&mut contexts, &tails, &vec![0; tails.len()]);
         for (part, context) in parts.iter().zip(contexts) {
             read += part.to - part.from;
             cache.keep(&prefixes[part.prefix][..part.to], context);
@@ -287,10 +320,10 @@ pub(crate) fn vector(tensor: &Tensor<1>, offset: f32) -> Vec<f32> {
 }
 
 /// The position of every token.
-fn positions(contexts: &[Context], pieces: &[(usize, &[u32])]) -> Vec<usize> {
-    let of = |(row, tokens): &(usize, &[u32])| {
-        let past = contexts[*row].length();
-        past..past + tokens.len()
+fn positions(contexts: &[Context], pieces: &[Piece<'_>]) -> Vec<usize> {
+    let of = |piece: &Piece<'_>| {
+        let past = contexts[piece.row].length();
+        past..past + piece.tokens.len()
     };
     pieces.iter().flat_map(of).collect()
 }
