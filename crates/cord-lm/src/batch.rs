@@ -37,13 +37,13 @@ pub(crate) enum Next {
     Tokens(Vec<u32>),
 }
 
-/// The hidden states of the last `own[i] >= 1` tokens of each row, row by row, without keeping the rows.
+/// The hidden states of the last `own[i] >= 1` tokens of each row, row by row, without keeping those tokens.
 ///
 /// # Shapes
 /// - output: `[tokens, hidden]`
 pub(crate) fn tails(model: &Transformer, cache: &mut PrefixCache, rows: &[&[u32]], own: &[usize]) -> Tensor<2> {
     if on_host(model) {
-        let (_, hidden) = host::read_rows(model, cache, rows, own);
+        let hidden = host::read_tails(model, cache, rows, own);
         cache.make_room();
         return matrix(model, hidden);
     }
@@ -259,7 +259,7 @@ mod tests {
 
         let rows: Vec<&[u32]> = prompts.iter().map(|prompt| &prompt[..prompt.len().min(4)]).collect();
         let own: Vec<usize> = rows.iter().map(|row| row.len().min(2)).collect();
-        let (_, hidden) = host::read_rows(&model, &mut PrefixCache::new(0), &rows, &own);
+        let hidden = host::read_tails(&model, &mut PrefixCache::new(0), &rows, &own);
         let others = device_tails(&model, &rows, &own).into_data().try_into_vec::<f32>().expect("f32");
         let largest = hidden.iter().zip(&others).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(hidden.len() == others.len() && largest < 1e-4, "{largest} of {} states", hidden.len());

@@ -192,29 +192,34 @@ fn wanted_of(lines: &[f32], width: usize, pieces: &[Piece<'_>]) -> Vec<f32> {
     wanted.copied().collect()
 }
 
-/// Rows that were read, and the hidden states of the last `own[i] >= 1` tokens of each, flat, `[tokens, hidden]`.
+/// The hidden states of the last `own[i] >= 1` tokens of each row, flat, `[tokens, hidden]`.
 ///
-/// Everything before those tokens is read once, whichever rows it is a part of, and kept.
-pub(crate) fn read_rows(
-    model: &Transformer,
-    cache: &mut PrefixCache,
-    rows: &[&[u32]],
-    own: &[usize],
-) -> (Vec<Context>, Vec<f32>) {
-    let begun = |row: &[u32], own: &usize| row.len() - own;
-    let mut prefixes: Vec<&[u32]> = rows.iter().zip(own).map(|(row, own)| &row[..begun(row, own)]).collect();
+/// Everything before those tokens is read once, whichever rows it is a part of, and kept, but for what all rows end with.
+pub(crate) fn read_tails(model: &Transformer, cache: &mut PrefixCache, rows: &[&[u32]], own: &[usize]) -> Vec<f32> {
+    let asked: Vec<&[u32]> = rows.iter().zip(own).map(|(row, own)| &row[..row.len() - own]).collect();
+    let mut prefixes: Vec<&[u32]> = asked.clone();
+    prefixes.sort_unstable();
+    let is_repeated = |prefix: &[u32]| {
+        prefixes.partition_point(|other| *other <= prefix) > prefixes.partition_point(|other| *other < prefix) + 1
+    };
+    let begun: Vec<usize> = asked
+        .iter()
+        .map(|prefix| {
+            let ending = cache.ending(prefix);
+            if is_repeated(prefix) { prefix.len() } else { prefix.len() - ending }
+        })
+        .collect();
+    let mut prefixes: Vec<&[u32]> = rows.iter().zip(&begun).map(|(row, begun)| &row[..*begun]).collect();
     prefixes.sort_unstable();
     prefixes.dedup();
-    let read = own.iter().sum::<usize>() + read_prefixes(model, cache, &prefixes, |_| true);
-    let config = model.config();
-    let behind = |row: &[u32], own, cache: &mut PrefixCache| {
-        Context::behind(cache.find(&row[..begun(row, own)]), config, &cache.held)
-    };
-    let mut contexts: Vec<Context> = rows.iter().zip(own).map(|(row, own)| behind(row, own, cache)).collect();
-    let tails: Vec<&[u32]> = rows.iter().zip(own).map(|(row, own)| &row[begun(row, own)..]).collect();
+    let mut read = read_prefixes(model, cache, &prefixes, |_| true);
+    let tails: Vec<&[u32]> = rows.iter().zip(&begun).map(|(row, begun)| &row[*begun..]).collect();
+    read += tails.iter().map(|tail| tail.len()).sum::<usize>();
     cache.count(rows.iter().map(|row| row.len()).sum(), read);
-    let hidden = model.read(&mut contexts, &tails, own);
-    (contexts, hidden)
+    let behind =
+        |(row, begun): (&&[u32], &usize)| Context::behind(cache.find(&row[..*begun]), model.config(), &cache.held);
+    let mut contexts: Vec<Context> = rows.iter().zip(&begun).map(behind).collect();
+    model.read(&mut contexts, &tails, own)
 }
 
 /// Contexts for rows of at least one token, each with a beginning of its row; at least the last token is left to be read.

@@ -18,6 +18,8 @@ pub struct PrefixCache {
     pub(crate) held: Held,
     clock: u64,
     reads: Reads,
+    /// What was asked about last, and how many of its last tokens what was asked about before ended with too.
+    last: (Vec<u32>, usize),
 }
 
 /// Tokens of prompts and continuations, and how many of them a model had to read.
@@ -48,7 +50,14 @@ struct Edge {
 impl PrefixCache {
     /// An empty cache that keeps at most `limit` bytes between requests. What the requests at hand need comes on top.
     pub fn new(limit: usize) -> Self {
-        Self { root: Node::default(), limit, held: Held::default(), clock: 0, reads: Reads::default() }
+        Self {
+            root: Node::default(),
+            limit,
+            held: Held::default(),
+            clock: 0,
+            reads: Reads::default(),
+            last: (Vec::new(), 0),
+        }
     }
 
     /// How much was asked and read so far.
@@ -64,6 +73,18 @@ impl PrefixCache {
     pub(crate) fn count(&mut self, asked: usize, read: usize) {
         self.reads.asked += asked as u64;
         self.reads.read += read as u64;
+    }
+
+    /// How many of the last tokens of what is asked about are not worth keeping: those that the text asked about before ended with
+    /// too. A prover's cue is no part of the reasoning, and nothing will go on from it.
+    pub(crate) fn ending(&mut self, tokens: &[u32]) -> usize {
+        let (last, ending) = &mut self.last;
+        if last != tokens {
+            let alike = last.iter().rev().zip(tokens.iter().rev());
+            *ending = alike.take_while(|(a, b)| a == b).count();
+            *last = tokens.to_vec();
+        }
+        *ending
     }
 
     /// The columns of the longest beginning of `tokens` that is known.

@@ -1,8 +1,8 @@
 //! One model's rendering: prompts to ids, training conversations to ids and masks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cord_core::{Digest, Digester, Message, Opening, Prompt, Role};
 use serde_json::{Map, Value, json};
@@ -14,6 +14,9 @@ use crate::{Decoder, TextError};
 
 const THINK: &str = "<think>";
 const OPENED: &str = "<think>\n";
+
+/// How many opened conversations are remembered with their ids: those of as many problems in progress.
+const MOST_OPENINGS: usize = 1024;
 
 /// A training example as token ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +51,8 @@ struct Parts {
     /// What stands before a later segment so that the tokenizer doesn't add a word mark to its beginning, with its
     /// tokens. Empty for tokenizers that add none.
     anchors: Vec<(&'static str, Vec<u32>)>,
+    /// Opened conversations that were encoded.
+    openings: Mutex<BTreeMap<String, Vec<u32>>>,
 }
 
 impl Renderer {
@@ -119,6 +124,7 @@ impl Renderer {
             silent,
             unknown,
             anchors: Vec::new(),
+            openings: Mutex::default(),
         };
         parts.anchors = parts.find_anchors()?;
         parts.end_of_turn = parts.find_end_of_turn()?;
@@ -160,8 +166,23 @@ impl Renderer {
     /// The ids of [`Renderer::prompt_text`]. No special token is added beyond those that the template writes, so there
     /// is never a second BOS. The prefix is encoded on its own: see the crate's documentation.
     pub fn prompt_ids(&self, prompt: &Prompt) -> Result<Vec<u32>, TextError> {
-        let mut ids = self.parts.encode_first(&self.opened(&prompt.messages, prompt.opening)?)?;
+        let mut ids = self.opening_ids(self.opened(&prompt.messages, prompt.opening)?)?;
         ids.extend(self.parts.encode_later(&prompt.prefix)?);
+        Ok(ids)
+    }
+
+    /// The ids of a conversation that is opened. The same one is asked about again and again, each time with more behind it.
+    fn opening_ids(&self, text: String) -> Result<Vec<u32>, TextError> {
+        let openings = || self.parts.openings.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ids) = openings().get(&text) {
+            return Ok(ids.clone());
+        }
+        let ids = self.parts.encode_first(&text)?;
+        let mut openings = openings();
+        if openings.len() >= MOST_OPENINGS {
+            openings.clear();
+        }
+        openings.insert(text, ids.clone());
         Ok(ids)
     }
 
