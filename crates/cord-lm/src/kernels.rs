@@ -12,10 +12,9 @@ use pulp::{Arch, Simd, WithSimd};
 
 /// Values that are computed side by side.
 pub(crate) const LANES: usize = 16;
-type Lanes = [f32; LANES];
 
-/// Queries that share a reading of keys and values.
-const BLOCK: usize = 4;
+/// Queries that share a reading of keys and values, at most.
+const BLOCK: usize = 8;
 
 /// A length with room for whole lanes.
 pub(crate) fn padded(length: usize) -> usize {
@@ -165,33 +164,46 @@ impl WithSimd for Attention<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let Self { queries, visible, context, scores, out } = self;
         let dim = queries.first().map_or(1, |query| query.len());
-        let blocks = queries.chunks(BLOCK).zip(visible.chunks(BLOCK)).zip(out.chunks_mut(BLOCK * dim));
-        for ((queries, visible), out) in blocks {
-            match queries.len() {
-                1 => block::<1>(queries, visible, context, scores, out),
-                2 => block::<2>(queries, visible, context, scores, out),
-                3 => block::<3>(queries, visible, context, scores, out),
-                _ => block::<BLOCK>(queries, visible, context, scores, out),
+        // As many sums as hide the time that one takes, and no more than there are registers for.
+        let most = if S::F32_LANES == LANES { BLOCK } else { BLOCK / 2 };
+        let mut rest = (queries, visible, out);
+        while !rest.0.is_empty() {
+            let count = match rest.0.len() {
+                left if left >= most => most,
+                left => left.min(4),
+            };
+            let (queries, later_queries) = rest.0.split_at(count);
+            let (visible, later_visible) = rest.1.split_at(count);
+            let (out, later_out) = rest.2.split_at_mut(count * dim);
+            match count {
+                1 => block::<S, 1, 4>(simd, queries, visible, context, scores, out),
+                2 => block::<S, 2, 4>(simd, queries, visible, context, scores, out),
+                3 => block::<S, 3, 2>(simd, queries, visible, context, scores, out),
+                4 => block::<S, 4, 2>(simd, queries, visible, context, scores, out),
+                _ => block::<S, BLOCK, 1>(simd, queries, visible, context, scores, out),
             }
+            rest = (later_queries, later_visible, later_out);
         }
     }
 }
 
-/// Attention of `Q` queries at once. `scores` holds `Q` rows with room for every visible column and a chunk more.
+/// Attention of `Q` queries at once, to `N` registers of columns at a time. `scores` holds `Q` rows with room for every visible column and a
+/// chunk more.
 #[inline(always)]
-fn block<const Q: usize>(
+fn block<S: Simd, const Q: usize, const N: usize>(
+    simd: S,
     queries: &[&[f32]],
     visible: &[Range<usize>],
     context: &[Columns<'_>],
     scores: &mut [f32],
     out: &mut [f32],
 ) {
-    let queries: [&[f32]; Q] = std::array::from_fn(|q| queries[q]);
-    let visible: [Range<usize>; Q] = std::array::from_fn(|q| visible[q].clone());
     let dim = queries[0].len();
+    let queries: [&[f32]; Q] = std::array::from_fn(|q| &queries[q][..dim]);
+    let visible: [Range<usize>; Q] = std::array::from_fn(|q| visible[q].clone());
     let most = visible.iter().map(|columns| columns.end).max().unwrap_or(0);
     // Nobody sees what stands before.
     let least = visible.iter().map(|columns| columns.start).min().unwrap_or(0);
@@ -200,11 +212,17 @@ fn block<const Q: usize>(
     let mut before = 0;
     for columns in context {
         let count = columns.count.min(most - before);
-        // The last chunk may reach past the segment: the next segment, or nobody, reads what it leaves there.
-        for first in (least.saturating_sub(before).min(count)..count).step_by(LANES) {
-            let chunk = dot::<Q>(&queries, &columns.keys[first..], columns.stride);
-            for (q, chunk) in chunk.iter().enumerate() {
-                scores[q * width + before + first..][..LANES].copy_from_slice(chunk);
+        // The last register may reach past the segment: the next segment, or nobody, reads what it leaves there.
+        let mut first = least.saturating_sub(before).min(count);
+        while first < count {
+            let (keys, scores) = (&columns.keys[first..], &mut scores[before + first..]);
+            // `N` registers that reach past the segment by less than one chunk.
+            if first + N * S::F32_LANES < count + S::F32_LANES {
+                dot::<S, Q, N>(simd, &queries, keys, columns.stride, scores, width);
+                first += N * S::F32_LANES;
+            } else {
+                dot::<S, Q, 1>(simd, &queries, keys, columns.stride, scores, width);
+                first += S::F32_LANES;
             }
         }
         before += count;
@@ -212,58 +230,110 @@ fn block<const Q: usize>(
 
     let mut scale = [0f32; Q];
     for q in 0..Q {
-        let row = &mut scores[q * width..][..most];
-        let (seen, unseen) = row.split_at_mut(visible[q].end);
-        let (before, seen) = seen.split_at_mut(visible[q].start);
-        before.fill(0.0);
-        let largest = largest_of(seen);
-        for score in seen.iter_mut() {
+        scale[q] = 1.0 / softmax(&mut scores[q * width..][..width], &visible[q], most);
+    }
+
+    // Two registers of dimensions where there are sums to spare.
+    let (mut first, scores) = (0, &*scores);
+    while first < dim {
+        let out = &mut out[first..];
+        if Q <= 4 && first + S::F32_LANES < dim {
+            weigh::<S, Q, 2>(simd, scores, context, least..most, &scale, first, dim, out);
+            first += 2 * S::F32_LANES;
+        } else {
+            weigh::<S, Q, 1>(simd, scores, context, least..most, &scale, first, dim, out);
+            first += S::F32_LANES;
+        }
+    }
+}
+
+/// The products of `Q` queries with the keys of `N` registers of columns, written to the beginnings of rows of `width` scores.
+#[inline(always)]
+fn dot<S: Simd, const Q: usize, const N: usize>(
+    simd: S,
+    queries: &[&[f32]; Q],
+    keys: &[f32],
+    stride: usize,
+    scores: &mut [f32],
+    width: usize,
+) {
+    let dim = queries[0].len();
+    let queries: [&[f32]; Q] = std::array::from_fn(|q| &queries[q][..dim]);
+    let mut sums = [[simd.splat_f32s(0.0); N]; Q];
+    for j in 0..dim {
+        let (line, _) = S::as_simd_f32s(&keys[j * stride..][..N * S::F32_LANES]);
+        let line: &[S::f32s; N] = line.try_into().expect("so many registers");
+        for q in 0..Q {
+            let query = simd.splat_f32s(queries[q][j]);
+            for n in 0..N {
+                sums[q][n] = simd.mul_add_f32s(query, line[n], sums[q][n]);
+            }
+        }
+    }
+    for (q, sums) in sums.iter().enumerate() {
+        let (line, _) = S::as_mut_simd_f32s(&mut scores[q * width..][..N * S::F32_LANES]);
+        line.copy_from_slice(sums);
+    }
+}
+
+/// Makes the scores of the `visible` columns exponentials less their largest, those of all others up to `most` 0, and gives
+/// the sum.
+#[inline(always)]
+fn softmax(row: &mut [f32], visible: &Range<usize>, most: usize) -> f32 {
+    row[..visible.start].fill(0.0);
+    // What the last chunk has beyond its end takes part as nothing: whole chunks are much faster than single values.
+    let (seen, row) = (visible.len(), &mut row[visible.start..]);
+    let whole = padded(seen);
+    row[seen..whole].fill(f32::NEG_INFINITY);
+    let largest = largest_of(&row[..whole]);
+    for chunk in row[..whole].as_chunks_mut::<LANES>().0 {
+        for score in chunk {
             *score = exp(*score - largest);
         }
-        scale[q] = 1.0 / sum_of(seen, |x| x);
-        unseen.fill(0.0);
     }
+    row[seen..whole.max(most - visible.start)].fill(0.0);
+    sum_of(&row[..whole], |x| x)
+}
 
-    for first in (0..dim).step_by(LANES) {
-        let mut sums = [[0f32; LANES]; Q];
-        let mut before = 0;
-        for columns in context {
-            let count = columns.count.min(most - before);
-            let skipped = least.saturating_sub(before).min(count);
-            for (column, line) in columns.values.chunks_exact(padded(dim)).take(count).enumerate().skip(skipped) {
-                let line: Lanes = line[first..][..LANES].try_into().expect("a whole chunk");
-                for (q, sum) in sums.iter_mut().enumerate() {
-                    fuse(sum, scores[q * width + before + column], &line);
+/// The values of the columns `seen` in `C` registers of dimensions from `first` on, weighed by `Q` rows of scores and scaled.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "one loop of the function above, for two shapes")]
+fn weigh<S: Simd, const Q: usize, const C: usize>(
+    simd: S,
+    scores: &[f32],
+    context: &[Columns<'_>],
+    seen: Range<usize>,
+    scale: &[f32; Q],
+    first: usize,
+    dim: usize,
+    out: &mut [f32],
+) {
+    let (wide, width) = (padded(dim), scores.len() / Q);
+    let mut sums = [[simd.splat_f32s(0.0); C]; Q];
+    let mut before = 0;
+    for columns in context {
+        let end = columns.count.min(seen.end - before);
+        let skipped = seen.start.saturating_sub(before).min(end);
+        let count = end - skipped;
+        let rows: [&[f32]; Q] = std::array::from_fn(|q| &scores[q * width + before + skipped..][..count]);
+        for column in 0..count {
+            let line = &columns.values[(skipped + column) * wide + first..][..C * S::F32_LANES];
+            let line: &[S::f32s; C] = S::as_simd_f32s(line).0.try_into().expect("so many registers");
+            for q in 0..Q {
+                let weight = simd.splat_f32s(rows[q][column]);
+                for c in 0..C {
+                    sums[q][c] = simd.mul_add_f32s(weight, line[c], sums[q][c]);
                 }
             }
-            before += count;
         }
-        for (q, sum) in sums.iter().enumerate() {
-            let end = (first + LANES).min(dim);
-            for (out, sum) in out[q * dim + first..q * dim + end].iter_mut().zip(sum) {
-                *out = sum * scale[q];
-            }
-        }
+        before += end;
     }
-}
-
-/// The products of queries with the keys of [`LANES`] columns.
-#[inline(always)]
-fn dot<const Q: usize>(queries: &[&[f32]; Q], keys: &[f32], stride: usize) -> [Lanes; Q] {
-    let mut sums = [[0f32; LANES]; Q];
-    for (j, line) in keys.chunks(stride).take(queries[0].len()).enumerate() {
-        let line: Lanes = line[..LANES].try_into().expect("a whole chunk");
-        for (sum, query) in sums.iter_mut().zip(queries) {
-            fuse(sum, query[j], &line);
+    for (q, sums) in sums.iter().enumerate() {
+        let end = dim.min(first + C * S::F32_LANES);
+        let out = &mut out[q * dim..][..end - first];
+        for (out, sum) in out.iter_mut().zip(pulp::bytemuck::cast_slice::<_, f32>(sums)) {
+            *out = sum * scale[q];
         }
-    }
-    sums
-}
-
-#[inline(always)]
-fn fuse(sum: &mut Lanes, x: f32, line: &Lanes) {
-    for (sum, y) in sum.iter_mut().zip(line) {
-        *sum = x.mul_add(*y, *sum);
     }
 }
 
@@ -293,7 +363,15 @@ pub(crate) fn largest_of(values: &[f32]) -> f32 {
             *lane = larger(*lane, *x);
         }
     }
-    rest.iter().chain(&lanes).fold(f32::NEG_INFINITY, |a, b| larger(a, *b))
+    // Halves, and halves of them: sixteen in a row would wait for each other.
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            lanes[lane] = larger(lanes[lane], lanes[lane + half]);
+        }
+        half /= 2;
+    }
+    rest.iter().fold(lanes[0], |a, b| larger(a, *b))
 }
 
 /// The exponential, within three units in the last place between -87 and 88, constant beyond; not a number stays so.
@@ -379,9 +457,10 @@ mod tests {
             (12, 40, 1, vec![0, 16, 32, 40]),
         ] {
             let (keys, values) = (draw(columns * dim), draw(columns * dim));
-            let queries = draw(7 * dim);
+            // More than one block, whatever the processor.
+            let queries = draw(11 * dim);
             let queries: Vec<&[f32]> = queries.chunks(dim).collect();
-            let ends = (0..7).map(|q| columns.saturating_sub(6 - q).max(1));
+            let ends = (0..11).map(|q| columns.saturating_sub(10 - q).max(1));
             let visible: Vec<Range<usize>> = ends.map(|end| end.saturating_sub(window)..end).collect();
             let run = |cuts: &[usize], only: Range<usize>| {
                 let laid: Vec<_> = cuts
@@ -399,9 +478,9 @@ mod tests {
                     .collect();
                 attention(&queries[only.clone()], &visible[only], &context)
             };
-            let given = run(&cuts, 0..7);
-            assert!(given == run(&[0, columns], 0..7), "{dim} {columns} {window} {cuts:?}: the cuts show");
-            for q in 0..7 {
+            let given = run(&cuts, 0..11);
+            assert!(given == run(&[0, columns], 0..11), "{dim} {columns} {window} {cuts:?}: the cuts show");
+            for q in 0..11 {
                 assert!(given[q * dim..(q + 1) * dim] == run(&cuts, q..q + 1), "query {q} depends on its neighbours");
                 for (g, e) in given[q * dim..].iter().zip(reference(queries[q], &keys, &values, &visible[q])) {
                     assert!((f64::from(*g) - e).abs() < 2e-6 * (1.0 + e.abs()) * 8.0, "query {q}: {g} {e}");
