@@ -84,6 +84,24 @@ impl Segment {
         }
     }
 
+    /// A copy of its first columns.
+    fn beginning(&self, length: usize) -> Self {
+        let (shape, held) = (self.shape, self.held.clone());
+        let mut copy = Self { shape, keys: Vec::new(), values: Vec::new(), columns: 0, length: 0, held };
+        copy.reserve(length);
+        let (heads, wide) = (shape.layers * shape.heads, padded(shape.dim));
+        for line in 0..heads * shape.dim {
+            let from = &self.keys[line * self.columns..][..length];
+            copy.keys[line * copy.columns..][..length].copy_from_slice(from);
+        }
+        for head in 0..heads {
+            let from = &self.values[head * self.columns * wide..][..length * wide];
+            copy.values[head * copy.columns * wide..][..length * wide].copy_from_slice(from);
+        }
+        copy.length = length;
+        copy
+    }
+
     /// Columns of one head in one layer.
     fn part(&self, layer: usize, head: usize, first: usize, count: usize) -> Columns<'_> {
         let Shape { heads, dim, .. } = self.shape;
@@ -156,9 +174,13 @@ impl Context {
         shared.chain([self.own.part(layer, head, 0, self.own.length + more)]).collect()
     }
 
-    /// Ends the row: what it read on its own, to be shared.
-    pub(crate) fn freeze(self) -> View {
-        let length = self.own.length;
+    /// Ends the row: the first columns of what it read on its own, so that it is `length` tokens long, to be shared.
+    pub(crate) fn freeze(mut self, length: usize) -> View {
+        let length = length - self.shared.iter().map(|view| view.length).sum::<usize>();
+        // What is dropped is kept in memory with the rest, unless it takes half of it.
+        if padded(length) * 2 <= self.own.columns {
+            self.own = self.own.beginning(length);
+        }
         View { segment: Arc::new(self.own), first: 0, length }
     }
 }

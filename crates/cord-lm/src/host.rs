@@ -197,29 +197,27 @@ fn wanted_of(lines: &[f32], width: usize, pieces: &[Piece<'_>]) -> Vec<f32> {
 /// Everything before those tokens is read once, whichever rows it is a part of, and kept, but for what all rows end with.
 pub(crate) fn read_tails(model: &Transformer, cache: &mut PrefixCache, rows: &[&[u32]], own: &[usize]) -> Vec<f32> {
     let asked: Vec<&[u32]> = rows.iter().zip(own).map(|(row, own)| &row[..row.len() - own]).collect();
-    let mut prefixes: Vec<&[u32]> = asked.clone();
-    prefixes.sort_unstable();
-    let is_repeated = |prefix: &[u32]| {
-        prefixes.partition_point(|other| *other <= prefix) > prefixes.partition_point(|other| *other < prefix) + 1
-    };
-    let begun: Vec<usize> = asked
-        .iter()
-        .map(|prefix| {
-            let ending = cache.ending(prefix);
-            if is_repeated(prefix) { prefix.len() } else { prefix.len() - ending }
-        })
-        .collect();
-    let mut prefixes: Vec<&[u32]> = rows.iter().zip(&begun).map(|(row, begun)| &row[..*begun]).collect();
-    prefixes.sort_unstable();
-    prefixes.dedup();
-    let mut read = read_prefixes(model, cache, &prefixes, |_| true);
-    let tails: Vec<&[u32]> = rows.iter().zip(&begun).map(|(row, begun)| &row[*begun..]).collect();
+    let repeated = repeated(&asked);
+    let is_repeated = |prefix: &[u32]| repeated.binary_search(&prefix).is_ok();
+    // What is read for several rows is no ending.
+    let lasting = asked.iter().map(|prefix| (prefix, cache.ending(prefix)));
+    let lasting =
+        lasting.map(|(prefix, ending)| if is_repeated(prefix) { *prefix } else { &prefix[..prefix.len() - ending] });
+    let lasting: Vec<&[u32]> = lasting.collect();
+    let prefixes = distinct(&lasting);
+    let mut read = read_prefixes(model, cache, &prefixes, |part| !part.alone || is_repeated(prefixes[part.prefix]));
+    let known = |prefix: &&[u32]| Context::behind(cache.find(prefix), model.config(), &cache.held);
+    let mut contexts: Vec<Context> = lasting.iter().map(known).collect();
+    let tails: Vec<&[u32]> = rows.iter().zip(&contexts).map(|(row, context)| &row[context.length()..]).collect();
     read += tails.iter().map(|tail| tail.len()).sum::<usize>();
     cache.count(rows.iter().map(|row| row.len()).sum(), read);
-    let behind =
-        |(row, begun): (&&[u32], &usize)| Context::behind(cache.find(&row[..*begun]), model.config(), &cache.held);
-    let mut contexts: Vec<Context> = rows.iter().zip(&begun).map(behind).collect();
-    model.read(&mut contexts, &tails, own)
+    let hidden = model.read(&mut contexts, &tails, own);
+    for ((lasting, context), (row, tail)) in lasting.iter().zip(contexts).zip(rows.iter().zip(&tails)) {
+        if row.len() - tail.len() < lasting.len() {
+            cache.keep(lasting, context);
+        }
+    }
+    hidden
 }
 
 /// Contexts for rows of at least one token, each with a beginning of its row; at least the last token is left to be read.
@@ -227,11 +225,8 @@ pub(crate) fn read_tails(model: &Transformer, cache: &mut PrefixCache, rows: &[&
 /// What several rows share is read once and kept, and so is a long beginning. A short one that nobody shares is left too:
 /// it costs no pass of its own when it is read together with what other rows go on with.
 pub(crate) fn begin_rows(model: &Transformer, cache: &mut PrefixCache, rows: &[&[u32]]) -> Vec<Context> {
-    let mut prefixes: Vec<&[u32]> = rows.iter().map(|row| &row[..row.len() - 1]).collect();
-    prefixes.sort_unstable();
-    let mut repeated: Vec<&[u32]> = prefixes.windows(2).filter(|two| two[0] == two[1]).map(|two| two[0]).collect();
-    repeated.dedup();
-    prefixes.dedup();
+    let prefixes: Vec<&[u32]> = rows.iter().map(|row| &row[..row.len() - 1]).collect();
+    let (repeated, prefixes) = (repeated(&prefixes), distinct(&prefixes));
     let read = read_prefixes(model, cache, &prefixes, |part| {
         !part.alone || part.to - part.from > SHORT || repeated.binary_search(&prefixes[part.prefix]).is_ok()
     });
@@ -240,6 +235,23 @@ pub(crate) fn begin_rows(model: &Transformer, cache: &mut PrefixCache, rows: &[&
     let left: usize = rows.iter().zip(&contexts).map(|(row, context)| row.len() - context.length()).sum();
     cache.count(rows.iter().map(|row| row.len()).sum(), read + left);
     contexts
+}
+
+/// The texts, sorted, each once.
+fn distinct<'a>(texts: &[&'a [u32]]) -> Vec<&'a [u32]> {
+    let mut texts = texts.to_vec();
+    texts.sort_unstable();
+    texts.dedup();
+    texts
+}
+
+/// The texts that there are more than once, sorted, each once.
+fn repeated<'a>(texts: &[&'a [u32]]) -> Vec<&'a [u32]> {
+    let mut texts = texts.to_vec();
+    texts.sort_unstable();
+    let mut repeated: Vec<&[u32]> = texts.windows(2).filter(|two| two[0] == two[1]).map(|two| two[0]).collect();
+    repeated.dedup();
+    repeated
 }
 
 /// Reads what is not known of sorted prefixes, each token once, and keeps it. Gives how many tokens were read. A part that is

@@ -104,10 +104,10 @@ impl PrefixCache {
         views
     }
 
-    /// Keeps what a context read on its own, the last tokens of `tokens`, which are all that it read.
+    /// Keeps what a context of at least `tokens` read on its own of them.
     pub(crate) fn keep(&mut self, tokens: &[u32], context: Context) {
-        debug_assert_eq!(tokens.len(), context.length());
-        let own = context.freeze();
+        debug_assert!(tokens.len() <= context.length());
+        let own = context.freeze(tokens.len());
         let (mut node, mut rest) = (&mut self.root, tokens);
         while let Some(first) = rest.first().copied() {
             let edge = match node.children.entry(first) {
