@@ -31,19 +31,27 @@ pub fn draw(logits: &[f32], sampling: &Sampling, stream: &mut SeedStream) -> Opt
     }
     let weight = |token: usize| ((f64::from(logits[token]) - max) / sampling.temperature).exp();
     let mut kept: Vec<(usize, f64)> = (0..logits.len()).map(|token| (token, weight(token))).collect();
-    let filtered = sampling.top_k > 0 || sampling.top_p < 1.0;
-    if filtered {
-        kept.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        if sampling.top_k > 0 {
-            kept.truncate(sampling.top_k as usize);
-        }
+    let likelier = |a: &(usize, f64), b: &(usize, f64)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+    // Of a large vocabulary hardly anything is likely, so only that is sorted.
+    let top_k = sampling.top_k as usize;
+    if top_k > 0 && top_k < kept.len() {
+        kept.select_nth_unstable_by(top_k - 1, likelier);
+        kept.truncate(top_k);
+    }
+    if sampling.top_p < 1.0 {
         let mass: f64 = kept.iter().map(|(_, w)| w).sum();
+        // All that are left out have less than `1 - top_p` together: what reaches `top_p` is among the others.
+        let least = mass * (1.0 - sampling.top_p) / (2.0 * kept.len() as f64);
+        kept.retain(|(_, w)| *w >= least);
+        kept.sort_unstable_by(likelier);
         let mut sum = 0.0;
         let reach = kept.iter().position(|(_, w)| {
             sum += w / mass;
             sum >= sampling.top_p
         });
         kept.truncate(reach.map_or(kept.len(), |last| last + 1));
+    } else if top_k > 0 {
+        kept.sort_unstable_by(likelier);
     }
     let mass: f64 = kept.iter().map(|(_, w)| w).sum();
     let mut target = stream.uniform() * mass;
@@ -99,6 +107,48 @@ mod tests {
         check(1.0, 0.6, 0, [0.0, 0.0, 1.0, 0.0]);
         check(1.0, 1.0, 2, [0.0, 2.0 / 7.0, 5.0 / 7.0, 0.0]);
         check(0.0, 1.0, 0, [0.0, 0.0, 1.0, 0.0]);
+    }
+
+    /// The definition, whole: all tokens sorted, the first `top_k`, of those the first that reach `top_p`.
+    fn defined(logits: &[f32], sampling: &Sampling, stream: &mut SeedStream) -> u32 {
+        let max = logits.iter().copied().fold(f32::MIN, f32::max);
+        let weight = |x: f32| (f64::from(x - max) / sampling.temperature).exp();
+        let mut all: Vec<(usize, f64)> = logits.iter().map(|x| weight(*x)).enumerate().collect();
+        if sampling.top_k > 0 || sampling.top_p < 1.0 {
+            all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        }
+        if sampling.top_k > 0 {
+            all.truncate(sampling.top_k as usize);
+        }
+        let mass: f64 = all.iter().map(|(_, w)| w).sum();
+        let mut sum = 0.0;
+        let reach = all.iter().position(|(_, w)| {
+            sum += w / mass;
+            sampling.top_p < 1.0 && sum >= sampling.top_p
+        });
+        all.truncate(reach.map_or(all.len(), |last| last + 1));
+        let mut target = stream.uniform() * all.iter().map(|(_, w)| w).sum::<f64>();
+        let chosen = all.iter().find(|(_, w)| {
+            target -= w;
+            target < 0.0
+        });
+        chosen.unwrap_or(&all[all.len() - 1]).0 as u32
+    }
+
+    #[test]
+    fn a_draw_is_that_of_the_definition_though_little_is_sorted() {
+        let mut numbers = Seed::root(8).stream();
+        for (round, spread) in [0.1, 1.0, 3.0, 10.0].into_iter().cycle().take(400).enumerate() {
+            let logits: Vec<f32> = (0..300).map(|_| (numbers.normal() * spread) as f32).collect();
+            for (top_p, top_k) in
+                [(1.0, 0), (0.95, 0), (0.3, 0), (0.0, 0), (1.0, 20), (0.9, 20), (0.999, 299), (0.5, 1000)]
+            {
+                let sampling = Sampling { temperature: 0.6, top_p, top_k };
+                let stream = || Seed::root(9).indexed(round as u64).stream();
+                let drawn = draw(&logits, &sampling, &mut stream()).unwrap();
+                assert_eq!(drawn.token, defined(&logits, &sampling, &mut stream()), "{spread} {top_p} {top_k}");
+            }
+        }
     }
 
     #[test]
