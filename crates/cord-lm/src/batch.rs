@@ -242,6 +242,29 @@ mod tests {
         (texts, all)
     }
 
+    #[test]
+    fn what_texts_end_with_is_not_kept_and_what_stands_before_it_goes_on_as_if_read_anew() {
+        let (model, mut known) = (model(), PrefixCache::new(1 << 20));
+        let cue: Vec<u32> = (10..30).collect();
+        let with_cue = |step: &[u32]| [step, &cue, &[7]].concat();
+        let (first, second) = (with_cue(&[1, 2, 3, 4, 5, 6]), with_cue(&[1, 2, 8, 9]));
+        let read =
+            |known: &mut PrefixCache, rows: &[&[u32]]| host::read_tails(&model, known, rows, &vec![2; rows.len()]);
+        read(&mut known, &[&first, &second]);
+        let length =
+            |known: &mut PrefixCache, row: &[u32]| known.find(row).iter().map(|view| view.length).sum::<usize>();
+        // Of the first text nobody could know yet how others end.
+        assert_eq!(length(&mut known, &first), first.len() - 2);
+        assert_eq!(length(&mut known, &second), 4);
+        // The copy of what was kept, what was kept whole, and a prefix that several requests share.
+        let third = with_cue(&[1, 2, 8, 9, 3, 3]);
+        let shared = [&third[..third.len() - 1], &[4]].concat();
+        for rows in [vec![third.as_slice()], vec![&first[..]], vec![&second[..]], vec![&third[..], &shared[..]]] {
+            assert_eq!(read(&mut known, &rows), read(&mut PrefixCache::new(0), &rows), "{rows:?}");
+        }
+        assert_eq!(length(&mut known, &third), third.len() - 2, "what two requests share is kept");
+    }
+
     /// Devices of other kinds are not at hand wherever the tests run; how rows lie on them is the same on the CPU.
     #[test]
     fn rows_of_a_rectangular_cache_go_on_as_rows_with_contexts_of_their_own() {

@@ -298,6 +298,7 @@ fn softmax(row: &mut [f32], visible: &Range<usize>, most: usize) -> f32 {
 /// The values of the columns `seen` in `C` registers of dimensions from `first` on, weighed by `Q` rows of scores and scaled.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "one loop of the function above, for two shapes")]
+#[expect(clippy::needless_range_loop, reason = "over chunks of the values a fifth slower")]
 fn weigh<S: Simd, const Q: usize, const C: usize>(
     simd: S,
     scores: &[f32],
