@@ -54,20 +54,26 @@ impl Segment {
         }
         // What is read whole has the room that it needs; what grows has more each time.
         let columns = padded(needed.max(self.columns * 2));
+        self.set_room(self.length, columns);
+    }
+
+    /// Gives it room for so many columns; the first `length` of those that it has are kept.
+    fn set_room(&mut self, length: usize, columns: usize) {
         let Shape { layers, heads, dim } = self.shape;
-        let (before, wide) = (self.bytes(), padded(dim));
-        let mut keys = vec![0.0; layers * heads * dim * columns + LANES];
-        let mut values = vec![0.0; layers * heads * columns * wide];
-        for line in 0..if self.columns == 0 { 0 } else { layers * heads * dim } {
-            let from = &self.keys[line * self.columns..][..self.length];
-            keys[line * columns..][..self.length].copy_from_slice(from);
+        let (before, heads, wide) = (self.bytes(), layers * heads, padded(dim));
+        let mut keys = vec![0.0; heads * dim * columns + LANES];
+        let mut values = vec![0.0; heads * columns * wide];
+        for line in 0..heads * dim {
+            let from = &self.keys[line * self.columns..][..length];
+            keys[line * columns..][..length].copy_from_slice(from);
         }
-        for head in 0..if self.columns == 0 { 0 } else { layers * heads } {
-            let from = &self.values[head * self.columns * wide..][..self.length * wide];
-            values[head * columns * wide..][..self.length * wide].copy_from_slice(from);
+        for head in 0..heads {
+            let from = &self.values[head * self.columns * wide..][..length * wide];
+            values[head * columns * wide..][..length * wide].copy_from_slice(from);
         }
-        (self.keys, self.values, self.columns) = (keys, values, columns);
-        self.held.0.fetch_add(self.bytes() - before, Ordering::Relaxed);
+        (self.keys, self.values, self.columns, self.length) = (keys, values, columns, length);
+        self.held.0.fetch_add(self.bytes(), Ordering::Relaxed);
+        self.held.0.fetch_sub(before, Ordering::Relaxed);
     }
 
     /// Writes the keys and values, `[kv_heads, head_dim]` each, of one token in one layer, `offset` columns behind those in use.
@@ -82,24 +88,6 @@ impl Segment {
             let line = (place * self.columns + column) * wide;
             self.values[line..][..dim].copy_from_slice(&values[head * dim..][..dim]);
         }
-    }
-
-    /// A copy of its first columns.
-    fn beginning(&self, length: usize) -> Self {
-        let (shape, held) = (self.shape, self.held.clone());
-        let mut copy = Self { shape, keys: Vec::new(), values: Vec::new(), columns: 0, length: 0, held };
-        copy.reserve(length);
-        let (heads, wide) = (shape.layers * shape.heads, padded(shape.dim));
-        for line in 0..heads * shape.dim {
-            let from = &self.keys[line * self.columns..][..length];
-            copy.keys[line * copy.columns..][..length].copy_from_slice(from);
-        }
-        for head in 0..heads {
-            let from = &self.values[head * self.columns * wide..][..length * wide];
-            copy.values[head * copy.columns * wide..][..length * wide].copy_from_slice(from);
-        }
-        copy.length = length;
-        copy
     }
 
     /// Columns of one head in one layer.
@@ -176,10 +164,10 @@ impl Context {
 
     /// Ends the row: the first columns of what it read on its own, so that it is `length` tokens long, to be shared.
     pub(crate) fn freeze(mut self, length: usize) -> View {
-        let length = length - self.shared.iter().map(|view| view.length).sum::<usize>();
+        let length = length + self.own.length - self.length();
         // What is dropped is kept in memory with the rest, unless it takes half of it.
         if padded(length) * 2 <= self.own.columns {
-            self.own = self.own.beginning(length);
+            self.own.set_room(length, padded(length));
         }
         View { segment: Arc::new(self.own), first: 0, length }
     }

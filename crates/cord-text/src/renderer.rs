@@ -15,8 +15,8 @@ use crate::{Decoder, TextError};
 const THINK: &str = "<think>";
 const OPENED: &str = "<think>\n";
 
-/// How many opened conversations are remembered with their ids: those of as many problems in progress.
-const MOST_OPENINGS: usize = 1024;
+/// The most bytes of opened conversations that are remembered with their ids: questions of a few thousand problems.
+const MOST_OPENINGS: usize = 1 << 20;
 
 /// A training example as token ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +51,15 @@ struct Parts {
     /// What stands before a later segment so that the tokenizer doesn't add a word mark to its beginning, with its
     /// tokens. Empty for tokenizers that add none.
     anchors: Vec<(&'static str, Vec<u32>)>,
-    /// Opened conversations that were encoded.
-    openings: Mutex<BTreeMap<String, Vec<u32>>>,
+    openings: Mutex<Openings>,
+}
+
+/// Opened conversations that were encoded.
+#[derive(Default)]
+struct Openings {
+    ids: BTreeMap<String, Vec<u32>>,
+    /// Of all texts.
+    bytes: usize,
 }
 
 impl Renderer {
@@ -174,15 +181,16 @@ impl Renderer {
     /// The ids of a conversation that is opened. The same one is asked about again and again, each time with more behind it.
     fn opening_ids(&self, text: String) -> Result<Vec<u32>, TextError> {
         let openings = || self.parts.openings.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(ids) = openings().get(&text) {
+        if let Some(ids) = openings().ids.get(&text) {
             return Ok(ids.clone());
         }
         let ids = self.parts.encode_first(&text)?;
         let mut openings = openings();
-        if openings.len() >= MOST_OPENINGS {
-            openings.clear();
+        if openings.bytes + text.len() > MOST_OPENINGS {
+            *openings = Openings::default();
         }
-        openings.insert(text, ids.clone());
+        openings.bytes += text.len();
+        openings.ids.insert(text, ids.clone());
         Ok(ids)
     }
 
