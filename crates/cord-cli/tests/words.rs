@@ -35,7 +35,15 @@ fn searches_agree() {
             choose: recipe::Choose::BestScored,
             select: 2,
         },
-        recipe::Search::BestFirst { width: 3, proposals: 2, finals: 5, bonus: 0.25, select: 2 },
+        recipe::Search::BestFirst {
+            width: 3,
+            proposals: 2,
+            finals: 5,
+            stop: recipe::BestFirstStop::OneBest,
+            bonus: 0.25,
+            start: Some(0.75),
+            select: 2,
+        },
         recipe::Search::Integration {
             model: "m".into(),
             trajectories: 5,
@@ -76,7 +84,9 @@ fn searches_agree() {
                 width: 3,
                 proposals: 2,
                 finals: 5,
+                stop: generate::BestFirstStop::OneBest,
                 bonus: 0.25,
+                start: Some(0.75),
                 select: 2,
             }),
             recipe::Search::Integration { .. } => {
@@ -110,13 +120,17 @@ fn searches_agree() {
 #[test]
 fn segmenters_budgets_and_rules_agree() {
     for segmenter in [
-        recipe::Segmenter::PromptGuided,
+        recipe::Segmenter::PromptGuided { headers: recipe::Headers::Own },
+        recipe::Segmenter::PromptGuided { headers: recipe::Headers::Kept },
         recipe::Segmenter::LineBreak,
         recipe::Segmenter::Prefix { cues: recipe::Cues::V1 },
         recipe::Segmenter::FixedLength { tokens: 9 },
     ] {
         let expected = match segmenter {
-            recipe::Segmenter::PromptGuided => generate::Segmenter::PromptGuided,
+            recipe::Segmenter::PromptGuided { headers: recipe::Headers::Own } => generate::Segmenter::default(),
+            recipe::Segmenter::PromptGuided { headers: recipe::Headers::Kept } => {
+                generate::Segmenter::PromptGuided { headers: generate::Headers::Kept }
+            }
             recipe::Segmenter::LineBreak => generate::Segmenter::LineBreak,
             recipe::Segmenter::Prefix { cues: recipe::Cues::V1 } => {
                 generate::Segmenter::Prefix { cues: generate::Cues::V1 }
@@ -264,7 +278,13 @@ fn defaults_agree() {
         let own: generate::ScorerSettings = own.try_into().unwrap();
         check(&settings.scorer.unwrap(), &own);
     }
-    for segmenter in [r#""line-break""#, r#""prefix""#, r#""fixed-length""#, r#"{ kind = "fixed-length" }"#] {
+    for segmenter in [
+        r#""line-break""#,
+        r#""prefix""#,
+        r#""fixed-length""#,
+        r#"{ kind = "fixed-length" }"#,
+        r#"{ kind = "prompt-guided" }"#,
+    ] {
         let settings =
             arm(&format!(r#"teachers = ["a"], search = {{ kind = "beam" }}, {scorer}, segmenter = {segmenter}"#));
         let own: toml::Table = format!("search = {{ kind = \"beam\" }}\nsegmenter = {segmenter}").parse().unwrap();

@@ -3,11 +3,12 @@
 //! A beam asks every teacher about every trajectory that it keeps. Here one teacher is asked about one trajectory at a time: about
 //! the best scored of all, whatever their lengths, that some teacher has not been asked about yet. So a step that makes the
 //! answer more likely is gone on from at once, and only where no such step comes are further teachers asked, or an earlier
-//! trajectory taken up again. About the start all teachers are asked, for a first step has nothing to be compared with. Later
-//! each trajectory has an order of its own, drawn evenly.
+//! trajectory taken up again. About the start all teachers are asked, for a first step has nothing to be compared with, unless
+//! the settings say what the start is worth. Each trajectory has an order of teachers of its own, drawn evenly.
 //!
-//! Closed reasoning waits among the others and counts as final when nothing open is as good. The search ends with
-//! so many final trajectories, which share most of their steps, as those of a beam do.
+//! Closed reasoning waits among the others and counts as final when nothing open is as good; or, as soon as one does, all of it
+//! counts ([`BestFirstStop`]). The search ends with so many final trajectories, which share most of their steps, as those of a
+//! beam do.
 //!
 //! It never asks more than the beam of its width would: no more than `width` trajectories of one depth are gone on from.
 
@@ -20,12 +21,30 @@ use crate::board::Board;
 use crate::ledger::{Final, State};
 use crate::proposal::Proposal;
 use crate::ranking::{Contender, Standing, rank};
-use crate::{BestFirstSettings, GenerateError, SearchResult};
+use crate::{BestFirstSettings, BestFirstStop, GenerateError, SearchResult};
+
+/// What can be gone on from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    /// The empty prefix.
+    Start,
+    /// A candidate.
+    Behind(u32),
+}
+
+impl Place {
+    fn parent(self) -> Option<u32> {
+        match self {
+            Self::Start => None,
+            Self::Behind(id) => Some(id),
+        }
+    }
+}
 
 pub(crate) struct BestFirst {
     settings: BestFirstSettings,
-    /// Trajectories that can be gone on from, and how many teachers have been asked about each.
-    open: BTreeMap<u32, usize>,
+    /// What can be gone on from, and how many teachers have been asked about each.
+    open: BTreeMap<Place, usize>,
     /// Closed reasoning that is not final yet.
     closed: BTreeSet<u32>,
     /// The trajectories that were gone on from, by depth, in the order in which that began.
@@ -42,11 +61,15 @@ pub(crate) struct BestFirst {
 
 impl BestFirst {
     pub(crate) fn begin(settings: BestFirstSettings, board: &mut Board) -> Self {
-        let (open, closed, begun, seen) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
+        let teachers = board.plan.teachers().len();
+        let first = if settings.start.is_some() { 1 } else { teachers };
+        let (open, closed, begun, seen) =
+            (BTreeMap::from([(Place::Start, first)]), BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
         let (asked, reached, finals) = (Vec::new(), Vec::new(), Vec::new());
         let mut search = Self { settings, open, closed, begun, seen, asked, reached, finals };
-        for teacher in 0..board.plan.teachers().len() {
-            search.ask(board, None, teacher);
+        for before in 0..first {
+            let teacher = if first == teachers { before } else { whom(board, Place::Start, before) };
+            search.ask(board, Place::Start, teacher);
         }
         search
     }
@@ -57,21 +80,32 @@ impl BestFirst {
             return Ok(Some(board.finish(&self.finals)));
         }
         self.adopt(board);
-        while self.reached.len() < self.settings.finals as usize
+        while !self.is_enough()
             && let Some(best) = self.best(board)
         {
-            board.ledger.get_mut(best).fate = Fate::Kept;
-            if self.closed.remove(&best) {
-                self.reached.push(best);
-                continue;
+            if let Place::Behind(id) = best {
+                board.ledger.get_mut(id).fate = Fate::Kept;
+                if self.closed.remove(&id) {
+                    self.reached.push(id);
+                    continue;
+                }
             }
             let before = self.open.get_mut(&best).expect("what is not closed is open");
             let teacher = whom(board, best, *before);
             *before += 1;
-            self.ask(board, Some(best), teacher);
+            self.ask(board, best, teacher);
             return Ok(None);
         }
         self.conclude(board)
+    }
+
+    /// Are there as many final trajectories as were asked for?
+    fn is_enough(&self) -> bool {
+        let finals = self.settings.finals as usize;
+        match self.settings.stop {
+            BestFirstStop::EachBest => self.reached.len() >= finals,
+            BestFirstStop::OneBest => !self.reached.is_empty() && self.reached.len() + self.closed.len() >= finals,
+        }
     }
 
     /// Takes in what was written, each text once.
@@ -85,7 +119,7 @@ impl BestFirst {
             }
             match entry.state {
                 State::Open => {
-                    self.open.insert(id, 0);
+                    self.open.insert(Place::Behind(id), 0);
                 }
                 State::Closed => {
                     self.closed.insert(id);
@@ -97,29 +131,31 @@ impl BestFirst {
 
     /// What comes next: the best scored of what is closed or can be gone on from. Of equals an open one comes before a closed
     /// one, which it may yet surpass; then the longer, then the older one.
-    fn best(&self, board: &Board) -> Option<u32> {
-        let can_go_on = |id: &u32| {
+    fn best(&self, board: &Board) -> Option<Place> {
+        let can_go_on = |place: &Place| {
+            let Place::Behind(id) = place else { return true };
             let begun = self.begun.get(&board.ledger.get(*id).depth).map_or(&[][..], Vec::as_slice);
             begun.contains(id) || begun.len() < self.settings.width as usize
         };
         let teachers = board.plan.teachers().len();
-        let open = self.open.iter().filter(|(_, asked)| **asked < teachers).map(|(id, _)| *id).filter(can_go_on);
-        open.chain(self.closed.iter().copied()).max_by(|a, b| {
-            let of = |id: &u32| {
-                let entry = board.ledger.get(*id);
-                (entry.state == State::Open, entry.depth, Reverse(*id))
-            };
-            let worth = |id: &u32| {
-                let entry = board.ledger.get(*id);
-                entry.score.expect("only what is scored is taken in") + self.settings.bonus * f64::from(entry.depth)
-            };
-            worth(a).total_cmp(&worth(b)).then_with(|| of(a).cmp(&of(b)))
-        })
+        let open = self.open.iter().filter(|(_, asked)| **asked < teachers).map(|(place, _)| *place).filter(can_go_on);
+        let entry = |place: &Place| place.parent().map(|id| board.ledger.get(id));
+        let worth = |place: &Place| match entry(place) {
+            Some(entry) => {
+                let score = entry.score.expect("only what is scored is taken in");
+                score + self.settings.bonus * f64::from(entry.depth + 1)
+            }
+            None => self.settings.start.expect("all were asked about it where it has no score"),
+        };
+        let of = |place: &Place| entry(place).map(|entry| (entry.state == State::Open, entry.depth));
+        open.chain(self.closed.iter().copied().map(Place::Behind))
+            .max_by(|a, b| worth(a).total_cmp(&worth(b)).then_with(|| (of(a), Reverse(a)).cmp(&(of(b), Reverse(b)))))
     }
 
     /// Has a teacher propose continuations of a trajectory.
-    fn ask(&mut self, board: &mut Board, parent: Option<u32>, teacher: usize) {
-        let place = parent.map_or(0, |id| {
+    fn ask(&mut self, board: &mut Board, place: Place, teacher: usize) {
+        let parent = place.parent();
+        let beam = parent.map_or(0, |id| {
             let begun = self.begun.entry(board.ledger.get(id).depth).or_default();
             begun.iter().position(|one| *one == id).unwrap_or_else(|| {
                 begun.push(id);
@@ -129,7 +165,7 @@ impl BestFirst {
         let (prefix, max_tokens) = board.before_step(parent);
         for sample in 0..self.settings.proposals {
             let proposal = Proposal::new(StepKind::Reasoning, teacher, sample, max_tokens);
-            self.asked.push(board.propose(&proposal.after(parent, &prefix, place as u32)));
+            self.asked.push(board.propose(&proposal.after(parent, &prefix, beam as u32)));
         }
     }
 
@@ -137,6 +173,9 @@ impl BestFirst {
     fn conclude(&mut self, board: &mut Board) -> Result<Option<SearchResult>, GenerateError> {
         note_places(board);
         let mut pool = std::mem::take(&mut self.reached);
+        if self.settings.stop == BestFirstStop::OneBest {
+            pool.extend(std::mem::take(&mut self.closed));
+        }
         if pool.is_empty() {
             pool = among(board, |_, state| matches!(state, State::Ended(_)));
         }
@@ -154,6 +193,10 @@ impl BestFirst {
         }
         let pool: Vec<Contender> = pool.into_iter().map(|id| Contender { id, standing: Standing::Incumbent }).collect();
         let mut finals = rank(&board.ledger, &pool).order;
+        finals.truncate(self.settings.finals as usize);
+        for id in &finals {
+            board.ledger.get_mut(*id).fate = Fate::Kept;
+        }
         finals.truncate(self.settings.select as usize);
         self.finals = (finals.into_iter().zip(0..))
             .map(|(leaf, place)| {
@@ -191,12 +234,12 @@ fn note_places(board: &mut Board) {
 }
 
 /// Who is asked next about a trajectory of which so many have been asked.
-fn whom(board: &Board, id: u32, before: usize) -> usize {
-    let text = board.ledger.get(id).text_key.expect("what was written has a text");
+fn whom(board: &Board, place: Place, before: usize) -> usize {
+    let text = place.parent().map(|id| board.ledger.get(id).text_key.expect("what was written has a text").to_string());
     let names = board.plan.teachers();
     let mut order: Vec<usize> = (0..names.len()).collect();
     // By name, so that the recipe's order shows in ties only.
     order.sort_by_key(|teacher| &names[*teacher]);
-    board.choice("teachers").named(&text.to_string()).stream().shuffle(&mut order);
+    board.choice("teachers").named(text.as_deref().unwrap_or_default()).stream().shuffle(&mut order);
     order[before]
 }

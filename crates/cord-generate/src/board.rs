@@ -126,7 +126,11 @@ impl Board {
             score_key: None,
         });
         let (prefix, messages) = (proposal.prefix.to_owned(), proposal.messages.clone());
-        let (allowance, scored, lead) = (proposal.max_tokens, proposal.scored, String::new());
+        let (allowance, scored) = (proposal.max_tokens, proposal.scored);
+        let lead = match proposal.kind {
+            StepKind::Reasoning => self.plan.settings().segmenter.opening(proposal.prefix).to_owned(),
+            StepKind::Answer | StepKind::Whole => String::new(),
+        };
         self.ask(Writing { entry, prefix, lead, allowance, seed, scored, messages });
         entry
     }

@@ -88,10 +88,10 @@ pub use reselect::{Gap, RecordedScores, Reselection, Reselections, reselect, res
 pub use reward::{ProcessReward, RewardPrompt};
 pub use scorer::{Evidence, Judged, Scope, Score, Scorer};
 pub use search::{Action, GenerateTask, Reply, ScoreTask, Search, SearchPlan, Ticket};
-pub use segment::{Cues, DEFAULT_STEP_TOKENS, Reading, Segmenter, THINK_CLOSE};
+pub use segment::{Cues, DEFAULT_STEP_TOKENS, Headers, Reading, Segmenter, THINK_CLOSE};
 pub use settings::{
-    AnswerBy, BeamSettings, BestFirstSettings, Budget, Choose, Closing, CurationSettings, Draws, Finished,
-    GenerateSettings, IntegrationSettings, MctsSettings, SearchSettings, SingleSettings, StopRule,
+    AnswerBy, BeamSettings, BestFirstSettings, BestFirstStop, Budget, Choose, Closing, CurationSettings, Draws,
+    Finished, GenerateSettings, IntegrationSettings, MctsSettings, SearchSettings, SingleSettings, StopRule,
 };
 pub use sharing::Sharing;
 pub use signals::{MaxLength, Measured, RandomScore, SelfCertainty};

@@ -16,13 +16,15 @@ const BLANK_LINE: &str = "\n\n";
 /// fresh line, and so that a stop string can be told from the text that opens the next step.
 ///
 /// A recipe gives the word, `"line-break"`, or a table with the word as its `kind`, `{ kind = "fixed-length", tokens = 64 }`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "Form", into = "Form")]
 pub enum Segmenter {
     /// At the next `### Step` header or at the end of the reasoning block. The prompt asks for the headers;
     /// blank lines and words like "wait" fall inside a step.
-    #[default]
-    PromptGuided,
+    PromptGuided {
+        /// Who writes the header of a step.
+        headers: Headers,
+    },
     /// At blank lines, two line breaks in a row. Of a longer run the rest opens the next step.
     LineBreak,
     /// Before a line that opens with a cue word such as "Wait" or "Alternatively". A cue inside a line is text: a
@@ -37,6 +39,24 @@ pub enum Segmenter {
         /// The number of tokens, at least 1 and at most the budget of a step.
         tokens: u32,
     },
+}
+
+impl Default for Segmenter {
+    fn default() -> Self {
+        Self::PromptGuided { headers: Headers::Own }
+    }
+}
+
+/// Who writes the header of a step that is not the first. A step ends when its writer begins the next one's header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Headers {
+    /// Whoever goes on, once more; or closes the reasoning instead.
+    #[default]
+    Own,
+    /// The writer of the step before it: whoever goes on begins behind it. It is generated once, and reasoning is closed only
+    /// by those who write its last step.
+    Kept,
 }
 
 /// The tokens of a fixed-length step where a recipe gives none: about a paragraph.
@@ -79,7 +99,10 @@ enum Word {
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 enum Table {
-    PromptGuided {},
+    PromptGuided {
+        #[serde(default)]
+        headers: Headers,
+    },
     LineBreak {},
     Prefix {
         #[serde(default)]
@@ -98,7 +121,8 @@ fn default_step_tokens() -> u32 {
 impl From<Form> for Segmenter {
     fn from(form: Form) -> Self {
         match form {
-            Form::Word(Word::PromptGuided) | Form::Table(Table::PromptGuided {}) => Self::PromptGuided,
+            Form::Word(Word::PromptGuided) => Self::default(),
+            Form::Table(Table::PromptGuided { headers }) => Self::PromptGuided { headers },
             Form::Word(Word::LineBreak) | Form::Table(Table::LineBreak {}) => Self::LineBreak,
             Form::Word(Word::Prefix) => Self::Prefix { cues: Cues::default() },
             Form::Table(Table::Prefix { cues }) => Self::Prefix { cues },
@@ -111,7 +135,8 @@ impl From<Form> for Segmenter {
 impl From<Segmenter> for Form {
     fn from(segmenter: Segmenter) -> Self {
         match segmenter {
-            Segmenter::PromptGuided => Self::Word(Word::PromptGuided),
+            Segmenter::PromptGuided { headers: Headers::Own } => Self::Word(Word::PromptGuided),
+            Segmenter::PromptGuided { headers } => Self::Table(Table::PromptGuided { headers }),
             Segmenter::LineBreak => Self::Word(Word::LineBreak),
             Segmenter::Prefix { cues } => Self::Table(Table::Prefix { cues }),
             Segmenter::FixedLength { tokens } => Self::Table(Table::FixedLength { tokens }),
@@ -169,7 +194,7 @@ impl Segmenter {
     /// The stop strings between two steps.
     fn breaks(self) -> Vec<String> {
         match self {
-            Self::PromptGuided => vec![HEADER_STOP.to_owned()],
+            Self::PromptGuided { .. } => vec![HEADER_STOP.to_owned()],
             Self::LineBreak => vec![BLANK_LINE.to_owned()],
             Self::Prefix { cues } => cues.words().map(|cue| format!("\n{cue}")).collect(),
             Self::FixedLength { .. } => Vec::new(),
@@ -179,27 +204,40 @@ impl Segmenter {
     /// What of a stop between two steps belongs to the step before it.
     fn tail(self) -> &'static str {
         match self {
-            Self::PromptGuided | Self::Prefix { .. } => "\n",
+            Self::PromptGuided { .. } | Self::Prefix { .. } => "\n",
             Self::LineBreak => BLANK_LINE,
             Self::FixedLength { .. } => "",
+        }
+    }
+
+    /// What of the next step its predecessor's writer has said already: what a text that goes on begins with.
+    pub(crate) fn opening(self, before: &str) -> &'static str {
+        match self {
+            Self::PromptGuided { headers: Headers::Kept } if before.ends_with(self.tail()) => HEADER_STOP.trim_start(),
+            _ => "",
         }
     }
 
     /// The most tokens to ask of one step, under a budget of so many.
     pub fn step_tokens(self, budget: u32) -> u32 {
         match self {
-            Self::PromptGuided | Self::LineBreak | Self::Prefix { .. } => budget,
+            Self::PromptGuided { .. } | Self::LineBreak | Self::Prefix { .. } => budget,
             Self::FixedLength { tokens } => budget.min(tokens),
         }
     }
 
     /// Reads a teacher's reply as the next step. `lead` is what the teacher was told it had already said of
-    /// this step: empty at first, and [`Reading::Lead`]'s when it is asked once more.
+    /// this step: what a step opens with at first, and [`Reading::Lead`]'s when it is asked once more.
     pub fn read(self, lead: &str, generation: &Generation) -> Reading {
         let blank = generation.text.trim().is_empty();
         let text = format!("{lead}{}", generation.text);
         match &generation.finish {
-            Finish::Delimiter(stop) if stop == THINK_CLOSE => Reading::Step { text: text + THINK_CLOSE, closes: true },
+            Finish::Delimiter(stop) if stop == THINK_CLOSE => {
+                // Who closes in place of a step has no use for the header that was kept for it.
+                let unused = blank && lead == HEADER_STOP.trim_start();
+                let text = if unused { generation.text.clone() } else { text };
+                Reading::Step { text: text + THINK_CLOSE, closes: true }
+            }
             Finish::Delimiter(stop) if self.breaks().contains(stop) => match (blank, lead) {
                 (false, _) => Reading::Step { text: text + self.tail(), closes: false },
                 (true, "") => Reading::Lead { lead: text + stop },
@@ -210,7 +248,7 @@ impl Segmenter {
             Finish::Eos => Reading::Unclosed { text },
             Finish::Length => match self {
                 Self::FixedLength { .. } => fixed_step(text),
-                Self::PromptGuided | Self::LineBreak | Self::Prefix { .. } => Reading::Truncated { text },
+                Self::PromptGuided { .. } | Self::LineBreak | Self::Prefix { .. } => Reading::Truncated { text },
             },
         }
     }
@@ -239,7 +277,7 @@ impl Segmenter {
     /// Where a reasoning block is cut, in order.
     fn cuts(self, text: &str) -> Vec<usize> {
         match self {
-            Self::PromptGuided => text.match_indices(HEADER_STOP).map(|(at, _)| at + 1).collect(),
+            Self::PromptGuided { .. } => text.match_indices(HEADER_STOP).map(|(at, _)| at + 1).collect(),
             Self::LineBreak | Self::Prefix { .. } => self.cuts_at_breaks(text),
             Self::FixedLength { tokens } => cuts_after_words(text, tokens.max(1)),
         }
@@ -299,9 +337,11 @@ mod tests {
 
     use super::*;
 
+    const GUIDED: Segmenter = Segmenter::PromptGuided { headers: Headers::Own };
+    const KEPT: Segmenter = Segmenter::PromptGuided { headers: Headers::Kept };
     const PREFIX: Segmenter = Segmenter::Prefix { cues: Cues::V1 };
     const FIXED: Segmenter = Segmenter::FixedLength { tokens: 3 };
-    const ALL: [Segmenter; 4] = [Segmenter::PromptGuided, Segmenter::LineBreak, PREFIX, FIXED];
+    const ALL: [Segmenter; 5] = [GUIDED, KEPT, Segmenter::LineBreak, PREFIX, FIXED];
 
     fn read(segmenter: Segmenter, lead: &str, text: &str, finish: Finish) -> Reading {
         let generation = Generation { text: text.into(), finish, mean_logprob: None, usage: Usage::default() };
@@ -318,7 +358,7 @@ mod tests {
         let truncated = |text: &str| Reading::Truncated { text: text.into() };
         let unknown = |given: &str| Reading::UnknownStop { given: given.into() };
         let lead = "\n### Step";
-        let guided = Segmenter::PromptGuided;
+        let guided = GUIDED;
         let lines = Segmenter::LineBreak;
         let rows = [
             (guided, "", "### Step 1. a", header(), step("### Step 1. a\n", false)),
@@ -332,6 +372,10 @@ mod tests {
             (guided, lead, " 2. b", header(), step("\n### Step 2. b\n", false)),
             (guided, lead, " 2. b\n", close(), step("\n### Step 2. b\n</think>", true)),
             (guided, lead, " ", header(), Reading::Empty),
+            (KEPT, "### Step", " 2. b", header(), step("### Step 2. b\n", false)),
+            (KEPT, "### Step", "\n", header(), Reading::Empty),
+            (KEPT, "### Step", "\n", close(), step("\n</think>", true)),
+            (KEPT, "### Step", " 2. b", Finish::Length, truncated("### Step 2. b")),
             (guided, "", "", Finish::Eos, Reading::Empty),
             (guided, "", " \n", Finish::Length, Reading::Empty),
             (guided, lead, "", Finish::Length, Reading::Empty),
@@ -371,7 +415,7 @@ mod tests {
 
     #[test]
     fn whole_texts_are_cut_where_the_search_cuts() {
-        let guided = Segmenter::PromptGuided;
+        let guided = GUIDED;
         let lines = Segmenter::LineBreak;
         let rows: [(Segmenter, &str, &[&str]); 19] = [
             (guided, "", &[]),
@@ -414,7 +458,8 @@ mod tests {
     #[test]
     fn segmenters_are_written_as_in_a_recipe() {
         let rows = [
-            (Segmenter::PromptGuided, r#""prompt-guided""#, r#"{"kind":"prompt-guided"}"#),
+            (GUIDED, r#""prompt-guided""#, r#"{"kind":"prompt-guided"}"#),
+            (KEPT, r#"{"kind":"prompt-guided","headers":"kept"}"#, r#"{"headers":"kept","kind":"prompt-guided"}"#),
             (Segmenter::LineBreak, r#""line-break""#, r#"{"kind":"line-break"}"#),
             (PREFIX, r#"{"kind":"prefix","cues":"cues.v1"}"#, r#""prefix""#),
             (Segmenter::FixedLength { tokens: 128 }, r#"{"kind":"fixed-length","tokens":128}"#, r#""fixed-length""#),
@@ -457,11 +502,11 @@ mod tests {
             cues in proptest::collection::vec(0..20usize, 6),
         ) {
             let cue = |n: usize| Cues::V1.words().nth(cues[n]).unwrap_or("so");
-            let rows: [(Segmenter, Vec<String>); 3] = [
-                (
-                    Segmenter::PromptGuided,
-                    bodies.iter().enumerate().map(|(n, body)| format!("### Step {}. {body}\n", n + 1)).collect(),
-                ),
+            let headed: Vec<String> =
+                bodies.iter().enumerate().map(|(n, body)| format!("### Step {}. {body}\n", n + 1)).collect();
+            let rows: [(Segmenter, Vec<String>); 4] = [
+                (GUIDED, headed.clone()),
+                (KEPT, headed),
                 (Segmenter::LineBreak, bodies.iter().map(|body| format!("{body}\n\n")).collect()),
                 (PREFIX, bodies.iter().enumerate().map(|(n, body)| format!("{} {body}\n", cue(n))).collect()),
             ];
@@ -478,7 +523,8 @@ mod tests {
                     match read(segmenter, &lead, &rest[..at], Finish::Delimiter(stop.clone())) {
                         Reading::Step { text, .. } => {
                             said += &text;
-                            lead.clear();
+                            // After the first step, what it ended at is said already where headers are kept.
+                            lead = segmenter.opening(&said).to_owned();
                             seen.push(text);
                         }
                         Reading::Lead { lead: more } => lead = more,

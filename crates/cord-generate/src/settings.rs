@@ -230,11 +230,18 @@ pub struct BestFirstSettings {
     pub width: u32,
     /// How many proposals a teacher makes each time it is asked.
     pub proposals: u32,
-    /// With how many closed trajectories, each of which was the best there was, the search ends.
+    /// With how many closed trajectories the search ends.
     pub finals: u32,
+    /// Which closed trajectories count.
+    #[serde(skip_serializing_if = "is_default")]
+    pub stop: BestFirstStop,
     /// What a step is worth in itself, in the scorer's unit: a trajectory comes before the one that it continues where its score is
     /// lower by no more than that. Its place among the final ones is by score alone.
     pub bonus: f64,
+    /// The score that the start is taken to have: teachers are asked about it one at a time, as about any other text, and the next
+    /// one when nothing else is as good. Where absent, all of them are asked at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<f64>,
     /// How many of them are returned, best first; at most `finals`.
     pub select: u32,
 }
@@ -242,8 +249,20 @@ pub struct BestFirstSettings {
 impl Default for BestFirstSettings {
     /// As many trajectories as the paper's beam, by their scores alone.
     fn default() -> Self {
-        Self { width: 4, proposals: 1, finals: 4, bonus: 0.0, select: 1 }
+        Self { width: 4, proposals: 1, finals: 4, stop: BestFirstStop::default(), bonus: 0.0, start: None, select: 1 }
     }
+}
+
+/// Which closed trajectories are final ones of a best-first search, so that it ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BestFirstStop {
+    /// Those that were the best there was, open ones included, one after the other: each is as good as the search can make it.
+    #[default]
+    EachBest,
+    /// All, once one of them is the best there is. The others are what came of the way to it, good or not, as a beam's are; the best
+    /// scored is returned.
+    OneBest,
 }
 
 /// Which trajectory is a tree search's result.
@@ -367,6 +386,12 @@ impl GenerateSettings {
             let (expected, given) = ("a number of at least 0".to_owned(), given.to_string());
             faults.push(SettingsFault::NotWithin { key, expected, given });
         }
+        if let SearchSettings::BestFirst(BestFirstSettings { start: Some(start), .. }) = &self.search
+            && !start.is_finite()
+        {
+            let (expected, given) = ("a number".to_owned(), start.to_string());
+            faults.push(SettingsFault::NotWithin { key: "search.start", expected, given });
+        }
         if teachers.is_empty() {
             faults.push(SettingsFault::NoTeachers);
         }
@@ -414,7 +439,7 @@ mod tests {
             let settings = parse(&format!("search = {search}")).unwrap();
             assert_eq!(settings.search, expected, "{search}");
             assert_eq!(settings.budget, Budget::default());
-            assert_eq!(settings.segmenter, Segmenter::PromptGuided);
+            assert_eq!(settings.segmenter, Segmenter::default());
         };
         check(r#"{ kind = "beam" }"#, SearchSettings::Beam(BeamSettings::default()));
         check(

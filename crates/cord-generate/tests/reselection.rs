@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use cord_core::{Candidate, Finish, Seed, StepKind, Usage};
 use cord_generate::{
-    BeamSettings, BestFirstSettings, Budget, Choose, CurationSettings, Finished, GenerateError, GenerateSettings,
-    Generator, IntegrationPrompt, IntegrationSettings, Ledgers, MctsSettings, RecordedScores, Reselection, Scope,
-    Scorer, SearchPlan, SearchResult, SearchSettings, SelfCertainty, SingleSettings, StopRule, reselect,
+    BeamSettings, BestFirstSettings, BestFirstStop, Budget, Choose, CurationSettings, Finished, GenerateError,
+    GenerateSettings, Generator, Headers, IntegrationPrompt, IntegrationSettings, Ledgers, MctsSettings,
+    RecordedScores, Reselection, Scope, Scorer, SearchPlan, SearchResult, SearchSettings, Segmenter, SelfCertainty,
+    SingleSettings, StopRule, reselect,
 };
 use futures::executor::block_on;
 use proptest::prelude::*;
@@ -46,6 +47,15 @@ fn recorded(result: &SearchResult) -> RecordedScores {
     RecordedScores::new("predictive-perplexity", &ledgers)
 }
 
+fn best_first_stop() -> impl Strategy<Value = BestFirstStop> {
+    prop_oneof![Just(BestFirstStop::EachBest), Just(BestFirstStop::OneBest)]
+}
+
+/// Settings with either kind of headers.
+fn headed(search: SearchSettings, headers: Headers) -> GenerateSettings {
+    GenerateSettings { segmenter: Segmenter::PromptGuided { headers }, ..settings(search) }
+}
+
 fn searches() -> impl Strategy<Value = SearchSettings> {
     let finished = prop_oneof![Just(Finished::Compete), Just(Finished::SetAside), Just(Finished::Hold)];
     let stop = prop_oneof![Just(StopRule::AllFinished), Just(StopRule::BestFinished)];
@@ -64,9 +74,11 @@ fn searches() -> impl Strategy<Value = SearchSettings> {
         1 => (1..12u32).prop_map(|iterations| {
             SearchSettings::Mcts(MctsSettings { iterations, choose: Choose::BestScored, ..MctsSettings::default() })
         }),
-        2 => (1..4u32, 1..3u32, 1..5u32, 0.0..0.3f64).prop_map(|(width, proposals, finals, bonus)| {
-            SearchSettings::BestFirst(BestFirstSettings { width, proposals, finals, bonus, select: 1 })
-        }),
+        2 => (1..4u32, 1..3u32, 1..5u32, best_first_stop(), 0.0..0.3f64, prop::option::of(0.0..1.0f64)).prop_map(
+            |(width, proposals, finals, stop, bonus, start)| {
+                SearchSettings::BestFirst(BestFirstSettings { width, proposals, finals, stop, bonus, start, select: 1 })
+            }
+        ),
         1 => Just(SearchSettings::Integration(merge)),
     ]
 }
@@ -75,14 +87,17 @@ proptest! {
     #![proptest_config(cases(200))]
 
     #[test]
-    fn under_the_same_criterion_the_ledger_covers_all(key: u64, words in 1..4usize, search in searches()) {
+    fn under_the_same_criterion_the_ledger_covers_all(
+        key: u64, words in 1..4usize, search in searches(), kept: bool,
+    ) {
         let world = World { words, random: true, ..World::new(key) };
-        let fresh = solve(&generator(&world, &TEACHERS, settings(search.clone()), None)).unwrap();
+        let settings = headed(search, if kept { Headers::Kept } else { Headers::Own });
+        let fresh = solve(&generator(&world, &TEACHERS, settings.clone(), None)).unwrap();
         let prover = perplexity(world.prover());
-        let asked = again(&fresh.candidates, &TEACHERS, settings(search.clone()), prover.as_ref()).unwrap();
+        let asked = again(&fresh.candidates, &TEACHERS, settings.clone(), prover.as_ref()).unwrap();
         prop_assert_eq!(covered(asked), fresh.clone());
         // And with the recorded scores there is no need of a model at all.
-        let unasked = again(&fresh.candidates, &TEACHERS, settings(search), &recorded(&fresh)).unwrap();
+        let unasked = again(&fresh.candidates, &TEACHERS, settings, &recorded(&fresh)).unwrap();
         prop_assert_eq!(covered(unasked), fresh);
     }
 

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use cord_core::{Candidate, Fate, LanguageModel, Outcome, Seed, StepKind, TrajectoryEnd, Usage};
 use cord_generate::{
-    BeamSettings, BestFirstSettings, Budget, Choose, Closing, CurationSettings, Evidence, Finished, GenerateError,
-    GenerateSettings, Generator, IntegrationPrompt, IntegrationSettings, Judged, MctsSettings, PromptTemplate, Scope,
-    Scorer, ScorerSettings, SearchResult, SearchSettings, Segmenter, SingleSettings, StopRule, closed_by_force,
+    BeamSettings, BestFirstSettings, BestFirstStop, Budget, Choose, Closing, CurationSettings, Evidence, Finished,
+    GenerateError, GenerateSettings, Generator, Headers, IntegrationPrompt, IntegrationSettings, Judged, MctsSettings,
+    PromptTemplate, Scope, Scorer, ScorerSettings, SearchResult, SearchSettings, Segmenter, SingleSettings, StopRule,
+    closed_by_force,
 };
 use cord_testkit::{Call, Scripted, Turnstile, whisper};
 use futures::executor::block_on;
@@ -43,7 +44,15 @@ fn searches() -> Vec<SearchSettings> {
         SearchSettings::Mcts(mcts(12)),
         SearchSettings::Mcts(MctsSettings { choose: Choose::BestScored, proposals: 2, select: 3, ..mcts(9) }),
         SearchSettings::BestFirst(BestFirstSettings::default()),
-        SearchSettings::BestFirst(BestFirstSettings { width: 2, proposals: 2, finals: 3, bonus: 0.1, select: 2 }),
+        SearchSettings::BestFirst(BestFirstSettings {
+            width: 2,
+            proposals: 2,
+            finals: 3,
+            stop: BestFirstStop::OneBest,
+            bonus: 0.1,
+            start: Some(0.5),
+            select: 2,
+        }),
         SearchSettings::Integration(integration(4, 1)),
         SearchSettings::Integration(IntegrationSettings { select: 2, ..integration(2, 3) }),
     ]
@@ -644,12 +653,12 @@ fn best_first_goes_on_from_what_holds() {
         let worth = |word: &str, value: f64| reasoning.matches(word).count() as f64 * value;
         if reasoning.contains("bad") { 0.01 } else { 0.5 + worth("good", 0.1) + worth("fair", 0.05) }
     };
-    let run = |finals: u32, bonus: f64| {
-        let search = BestFirstSettings { finals, bonus, ..BestFirstSettings::default() };
+    let of = |search: BestFirstSettings| {
         let result = scripted(&steps, taste, settings(SearchSettings::BestFirst(search))).unwrap();
         check_result(&result, "best-first");
         result
     };
+    let run = |finals: u32, bonus: f64| of(BestFirstSettings { finals, bonus, ..BestFirstSettings::default() });
     let steps_of = |result: &SearchResult| result.candidates.iter().filter(|one| one.score.is_some()).count();
     let one = run(1, 0.0);
     assert_eq!(one.trajectories[0].response, "### Step 1. good\n### Step 2. good\n### Step 3. good</think>\nSo.");
@@ -657,17 +666,34 @@ fn best_first_goes_on_from_what_holds() {
     // Both about the start, at most both about either step after it: a beam of four would have asked for ten more.
     assert!((4..=6).contains(&steps_of(&one)), "{}", table(&one));
     let two = run(2, 0.0);
-    let finals = |result: &SearchResult| {
+    let finals_of = |result: &SearchResult| {
         let closed = result.candidates.iter().filter(|one| one.text.contains("</think>"));
         closed
             .filter(|one| matches!(one.fate, Fate::Kept | Fate::Chosen))
             .map(|one| one.score.unwrap())
             .collect::<Vec<_>>()
     };
-    let mut reached = finals(&two);
+    let mut reached = finals_of(&two);
     reached.sort_by(f64::total_cmp);
     assert_eq!(reached, [0.75, 0.8], "{}", table(&two));
     assert_eq!(two.trajectories[0].score, Some(0.8), "the best of them is returned");
+    // Where one that is the best is enough, a closed one that is not counts as soon as there is one.
+    let (finals, stop) = (2, BestFirstStop::OneBest);
+    let sooner = of(BestFirstSettings { finals, stop, ..BestFirstSettings::default() });
+    assert_eq!(sooner.trajectories[0].score, Some(0.8));
+    assert_eq!(finals_of(&sooner).len(), 2, "{}", table(&sooner));
+    assert!(steps_of(&sooner) <= steps_of(&two));
+    // About a start that is worth less than a good first step the other is asked only where the bad one was first.
+    let first = |start: Option<f64>| {
+        let result = of(BestFirstSettings { finals: 1, start, ..BestFirstSettings::default() });
+        assert_eq!(result.trajectories[0].score, Some(0.8));
+        let first = result.candidates.iter().filter(|one| one.depth == 0);
+        first.map(|one| one.score.unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(first(None).len(), 2);
+    let one_by_one = first(Some(0.55));
+    assert!(one_by_one == [0.6] || one_by_one == [0.01, 0.6] || one_by_one == [0.6, 0.01], "{one_by_one:?}");
+    assert_eq!(first(Some(0.9)).len(), 2, "a start that is worth more than any first step has everybody asked");
     // The fair end holds where a step is worth something in itself.
     assert!(run(1, 0.2).trajectories[0].score.unwrap() >= 0.75);
 
@@ -686,18 +712,50 @@ fn best_first_goes_on_from_what_holds() {
         ends.candidates.iter().filter(|one| one.score.is_some()).map(|one| one.terminal).collect();
     assert_eq!(terminal, [false, true], "{}", table(&ends));
 
-    let search =
-        SearchSettings::BestFirst(BestFirstSettings { finals: 0, bonus: -1.0, select: 2, ..Default::default() });
+    let search = SearchSettings::BestFirst(BestFirstSettings {
+        finals: 0,
+        bonus: -1.0,
+        start: Some(f64::NAN),
+        select: 2,
+        ..Default::default()
+    });
     let faults = scripted(&steps, taste, settings(search)).unwrap_err();
     insta::assert_snapshot!(faults, @r"
     `search.finals`: expected at least 1, got 0
     `search.bonus`: expected a number of at least 0, got -1
+    `search.start`: expected a number, got NaN
     ");
     let siblings = Arc::new(world::Taste { scope: Scope::Siblings, opinion: taste });
     let search = settings(SearchSettings::BestFirst(BestFirstSettings::default()));
     let teachers = steps.map(|(name, _)| teacher(name, Scripted::new(name)));
     let refused = Generator::new(search, teachers.to_vec(), siblings).err().unwrap().reason();
     insta::assert_snapshot!(refused, @"`search.kind`: expected a scorer that judges each candidate on its own, got `taste`");
+}
+
+fn start() -> impl Strategy<Value = Option<f64>> {
+    prop::option::of(0.0..1.0f64)
+}
+
+/// The header that a step ended at is the next one's: what is found is the same where it is not generated twice.
+#[test]
+fn kept_headers_save_tokens_and_change_no_text() {
+    for (key, search) in searches().into_iter().enumerate().filter(|(_, search)| {
+        !matches!(search, SearchSettings::Curation(_) | SearchSettings::Single(_) | SearchSettings::Integration(_))
+    }) {
+        let world = World { random: true, words: 4, depth: 5, close: 0.1, ..World::new(key as u64) };
+        let found = |headers: Headers| {
+            let segmenter = Segmenter::PromptGuided { headers };
+            let settings = GenerateSettings { segmenter, ..settings(search.clone()) };
+            let result = solve(&world::generator(&world, &["a", "b", "c"], settings, None)).unwrap();
+            check_result(&result, "kept headers");
+            let texts: Vec<(u32, String, Fate)> =
+                result.candidates.iter().map(|one| (one.id, one.text.clone(), one.fate)).collect();
+            (texts, result.trajectories[0].response.clone(), result.usage.generated_tokens)
+        };
+        let (own, kept) = (found(Headers::Own), found(Headers::Kept));
+        assert_eq!((&own.0, &own.1), (&kept.0, &kept.1), "{search:?}");
+        assert!(kept.2 < own.2, "{search:?}: {} of {}", kept.2, own.2);
+    }
 }
 
 proptest! {
@@ -718,11 +776,14 @@ proptest! {
 
     /// So is one that goes on until nothing is left, best first.
     #[test]
-    fn best_first_that_sees_all_finds_the_optimum(key: u64, depth in 1..5usize, close in 0.0..0.8f64, bonus in 0.0..0.3) {
+    fn best_first_that_sees_all_finds_the_optimum(
+        key: u64, depth in 1..5usize, close in 0.0..0.8f64, bonus in 0.0..0.3, one: bool, start in start(),
+    ) {
         let world = World { depth, close, words: 100, ..World::new(key) };
         let leaves = world.leaves(&["a", "b", "c"]);
         let all = leaves.len() as u32;
-        let search = BestFirstSettings { width: all, finals: all + 1, bonus, ..BestFirstSettings::default() };
+        let stop = if one { BestFirstStop::OneBest } else { BestFirstStop::EachBest };
+        let search = BestFirstSettings { width: all, finals: all + 1, stop, bonus, start, ..BestFirstSettings::default() };
         let generator = world::generator(&world, &["a", "b", "c"], settings(SearchSettings::BestFirst(search)), None);
         let result = solve(&generator).unwrap();
         let best = leaves.iter().map(|leaf| world.score(leaf)).fold(f64::MIN, f64::max);
@@ -732,13 +793,18 @@ proptest! {
 
     #[test]
     fn best_first_asks_no_more_than_the_beam_of_its_width(
-        key: u64, width in 1..4u32, proposals in 1..3u32, finals in 1..5u32, bonus in 0.0..0.3,
+        key: u64, width in 1..4u32, proposals in 1..3u32, finals in 1..5u32, bonus in 0.0..0.3, start in start(),
     ) {
         let world = World { random: true, words: 4, depth: 6, ..World::new(key) };
-        let search = BestFirstSettings { width, proposals, finals, bonus, select: 1 };
-        let search = SearchSettings::BestFirst(search);
-        let result = solve(&world::generator(&world, &["a", "b", "c"], settings(search), None)).unwrap();
-        check_result(&result, "best-first");
+        let found = |stop: BestFirstStop| {
+            let search = BestFirstSettings { width, proposals, finals, stop, bonus, start, select: 1 };
+            let search = SearchSettings::BestFirst(search);
+            let result = solve(&world::generator(&world, &["a", "b", "c"], settings(search), None)).unwrap();
+            check_result(&result, "best-first");
+            result
+        };
+        let (result, sooner) = (found(BestFirstStop::EachBest), found(BestFirstStop::OneBest));
+        prop_assert!(sooner.candidates.len() <= result.candidates.len(), "{}", table(&sooner));
         let steps = || result.candidates.iter().filter(|one| one.kind == StepKind::Reasoning);
         for depth in 0..6 {
             let parents: BTreeSet<Option<u32>> = steps().filter(|one| one.depth == depth).map(|one| one.parent).collect();
@@ -749,10 +815,10 @@ proptest! {
     }
 
     #[test]
-    fn the_order_of_teachers_decides_ties_only_in_best_first(key: u64, order: u64) {
+    fn the_order_of_teachers_decides_ties_only_in_best_first(key: u64, order: u64, start in start()) {
         let world = World { words: 1_000_000_000, random: true, ..World::new(key) };
         let seen = |names: &[&str]| {
-            let search = SearchSettings::BestFirst(BestFirstSettings::default());
+            let search = SearchSettings::BestFirst(BestFirstSettings { start, ..BestFirstSettings::default() });
             let result = solve(&world::generator(&world, names, settings(search), None)).unwrap();
             let texts = result.candidates.iter().map(|one| (one.depth, full_text(&result.candidates, one.id)));
             (texts.collect::<BTreeSet<_>>(), result.trajectories[0].response.clone(), result.usage)

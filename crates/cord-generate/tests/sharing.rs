@@ -88,7 +88,7 @@ fn counted(world: &World, search_settings: &SearchSettings, draws: Draws) -> (Us
     let settings = drawn(search_settings.clone(), draws);
     let (mut apart, mut by_ledger) = (Usage::default(), Usage::default());
     let together = Asked::default();
-    let mut sharing = Sharing::new(Segmenter::PromptGuided, settings.budget);
+    let mut sharing = Sharing::new(Segmenter::default(), settings.budget);
     for names in subsets(&["a", "b", "c"]) {
         let result = search(world, &names, settings.clone(), &together);
         apart += result.usage;
@@ -159,7 +159,7 @@ fn a_teacher_replies_the_same_to_the_same_text_in_every_pool() {
 fn another_seed_asks_anew_and_scores_no_text_twice() {
     let world = World { random: false, ..World::new(1) };
     let result = search(&world, &["a", "b"], drawn(beam(2), Draws::ByPrefix), &Asked::default());
-    let mut sharing = Sharing::new(Segmenter::PromptGuided, Budget::default());
+    let mut sharing = Sharing::new(Segmenter::default(), Budget::default());
     let first = sharing.add(1, &result.problem, &result.candidates);
     assert_eq!(
         (first.generated_tokens, first.scored_tokens),

@@ -275,7 +275,7 @@ impl Lengths {
     fn of(expected: &Expected, budget: Budget, segmenter: Segmenter) -> Self {
         let step = match segmenter {
             Segmenter::FixedLength { tokens } => tokens.min(budget.step),
-            Segmenter::PromptGuided | Segmenter::LineBreak | Segmenter::Prefix { .. } => budget.step,
+            Segmenter::PromptGuided { .. } | Segmenter::LineBreak | Segmenter::Prefix { .. } => budget.step,
         };
         let span = |given: Option<u32>, guess: f64, most: u32| {
             let most = f64::from(most);

@@ -70,7 +70,10 @@ impl Word for Closing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Segmenter {
     /// At the `### Step` headers that the prompt asks for.
-    PromptGuided,
+    PromptGuided {
+        /// Who writes the header of a step that is not the first.
+        headers: Headers,
+    },
     /// At blank lines.
     LineBreak,
     /// Before lines that open with a cue word, such as "Wait".
@@ -94,11 +97,13 @@ impl Serialize for Segmenter {
         #[derive(Serialize)]
         #[serde(tag = "kind", rename_all = "kebab-case")]
         enum Table {
+            PromptGuided { headers: Headers },
             Prefix { cues: Cues },
             FixedLength { tokens: u32 },
         }
         match *self {
-            Self::PromptGuided => serializer.serialize_str("prompt-guided"),
+            Self::PromptGuided { headers: Headers::Own } => serializer.serialize_str("prompt-guided"),
+            Self::PromptGuided { headers } => Table::PromptGuided { headers }.serialize(serializer),
             Self::LineBreak => serializer.serialize_str("line-break"),
             Self::Prefix { cues } => Table::Prefix { cues }.serialize(serializer),
             Self::FixedLength { tokens } => Table::FixedLength { tokens }.serialize(serializer),
@@ -121,6 +126,20 @@ impl Word for SegmenterKind {
         ("prefix", Self::Prefix),
         ("fixed-length", Self::FixedLength),
     ];
+}
+
+/// Who writes the header of a step that is not the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Headers {
+    /// Whoever goes on, once more; or closes the reasoning instead.
+    Own,
+    /// Who wrote the step before it and ended it by that header: whoever goes on begins behind it.
+    Kept,
+}
+
+impl Word for Headers {
+    const WORDS: &'static [(&'static str, Self)] = &[("own", Self::Own), ("kept", Self::Kept)];
 }
 
 /// A version of the list of cue words.
@@ -208,7 +227,7 @@ impl GenerateSettings {
             field.list("models", |item| weighted_model_name(item, models)).map(|_| names)
         });
         let prompt = fields.or("prompt", default_prompt().to_owned(), read_prompt);
-        let segmenter = fields.or("segmenter", Segmenter::PromptGuided, Segmenter::read);
+        let segmenter = fields.or("segmenter", Segmenter::PromptGuided { headers: Headers::Own }, Segmenter::read);
         let scorer = fields.optional("scorer", |field| field.table(|fields| Scorer::read(fields, models)));
         let search = fields.need("search", "a table with its `kind`", |field| {
             field.table(|fields| Search::read(fields, teachers.as_deref(), models))
@@ -292,7 +311,7 @@ impl Segmenter {
     fn read(field: &Field<'_>) -> Option<Self> {
         if !matches!(field.node.value, Value::Table(_)) {
             return field.word().map(|kind| match kind {
-                SegmenterKind::PromptGuided => Self::PromptGuided,
+                SegmenterKind::PromptGuided => Self::PromptGuided { headers: Headers::Own },
                 SegmenterKind::LineBreak => Self::LineBreak,
                 SegmenterKind::Prefix => Self::Prefix { cues: Cues::V1 },
                 SegmenterKind::FixedLength => Self::FixedLength { tokens: DEFAULT_STEP_TOKENS },
@@ -301,7 +320,9 @@ impl Segmenter {
         field.table(|fields| {
             let kind = fields.need("kind", "the kind of segmenter", Field::word);
             let segmenter = match kind? {
-                SegmenterKind::PromptGuided => Self::PromptGuided,
+                SegmenterKind::PromptGuided => {
+                    Self::PromptGuided { headers: fields.or("headers", Headers::Own, Field::word) }
+                }
                 SegmenterKind::LineBreak => Self::LineBreak,
                 SegmenterKind::Prefix => Self::Prefix { cues: fields.or("cues", Cues::V1, Field::word) },
                 SegmenterKind::FixedLength => {

@@ -53,7 +53,8 @@ pub use estimate::{Estimate, Facts, Span, Work};
 pub use eval::{EvalSettings, JudgeSettings};
 pub use fault::{Fault, FaultKind, Faults, RecipeError};
 pub use generate::{
-    Adaptive, Budget, Closing, Cues, DEFAULT_STEP_TOKENS, Draws, GenerateSettings, Keep, Segmenter, default_prompt,
+    Adaptive, Budget, Closing, Cues, DEFAULT_STEP_TOKENS, Draws, GenerateSettings, Headers, Keep, Segmenter,
+    default_prompt,
 };
 pub use model::{Model, ModelSource, Scratch, Server, ServerDialect, ServerHedge, ServerHedgeScope, TokenizerSource};
 pub use place::Location;
@@ -66,7 +67,7 @@ pub use scorer::{
     Answer, Combine, DEFAULT_CUE, DEFAULT_VERDICT_TOKENS, JudgmentPrompt, Measured, Normalise, RewardPrompt, Scale,
     Scorer, Signal,
 };
-pub use search::{AnswerBy, Choose, Finished, IntegrationPrompt, Search, StopRule};
+pub use search::{AnswerBy, BestFirstStop, Choose, Finished, IntegrationPrompt, Search, StopRule};
 pub use shard::Shard;
 pub use stage::{
     BenchmarkStage, DpoStage, EvalStage, EvaluatedModel, GenerateStage, Input, JudgeStage, MeasureStage, NamedModel,

@@ -313,9 +313,9 @@ mod tests {
     use serde::Serialize;
 
     use super::*;
-    use crate::generate::{Closing, Cues, Draws, Keep};
+    use crate::generate::{Closing, Cues, Draws, Headers, Keep};
     use crate::scorer::{Combine, JudgmentPrompt, Measured, Normalise, RewardPrompt, Scale};
-    use crate::search::{AnswerBy, Choose, Finished, IntegrationPrompt, StopRule};
+    use crate::search::{AnswerBy, BestFirstStop, Choose, Finished, IntegrationPrompt, StopRule};
     use crate::train::Schedule;
 
     #[test]
@@ -329,6 +329,8 @@ mod tests {
         check::<Cues>();
         check::<Draws>();
         check::<StopRule>();
+        check::<BestFirstStop>();
+        check::<Headers>();
         check::<Choose>();
         check::<IntegrationPrompt>();
         check::<Combine>();

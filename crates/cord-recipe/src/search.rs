@@ -67,8 +67,14 @@ pub enum Search {
         proposals: u32,
         /// With how many closed trajectories the search ends; as many as `width` where absent.
         finals: u32,
+        /// Which closed trajectories count.
+        #[serde(skip_serializing_if = "is_default")]
+        stop: BestFirstStop,
         /// What a step is worth in itself, in the scorer's unit.
         bonus: f64,
+        /// The score that the start is taken to have: teachers are asked about it one at a time; all at once where absent.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        start: Option<f64>,
         /// How many final trajectories are returned, best first.
         select: u32,
     },
@@ -171,6 +177,20 @@ impl Word for StopRule {
     ];
 }
 
+/// Which closed trajectories are final ones of a best-first search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BestFirstStop {
+    /// Those that were the best there was, one after the other.
+    EachBest,
+    /// All, once one of them is the best there is.
+    OneBest,
+}
+
+impl Word for BestFirstStop {
+    const WORDS: &'static [(&'static str, Self)] = &[("each-best", Self::EachBest), ("one-best", Self::OneBest)];
+}
+
 /// Which trajectory is a tree search's result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -249,9 +269,12 @@ impl Search {
                 let width = fields.or("width", 4, Field::count);
                 let proposals = fields.or("proposals", 1, Field::count);
                 let finals = fields.or("finals", width, Field::count);
+                let stop = fields.or("stop", BestFirstStop::EachBest, Field::word);
                 let bonus =
                     fields.or("bonus", 0.0, |field| field.number("a number of at least 0", |number| number >= 0.0));
-                Some(Self::BestFirst { width, proposals, finals, bonus, select: select(finals, "finals") })
+                let start = fields.optional("start", |field| field.number("a number", f64::is_finite));
+                let select = select(finals, "finals");
+                Some(Self::BestFirst { width, proposals, finals, stop, bonus, start, select })
             }
             SearchKind::Integration => {
                 let model = fields.need("model", "the model that merges", |field| {

@@ -190,7 +190,7 @@ const SECTIONS: &[Section] = &[
         "generate.segmenter",
         r#"generate.segmenter={kind="prompt-guided"}"#,
         &[],
-        &[],
+        &["Segmenter::PromptGuided"],
     ),
     section(
         "`[generate] segmenter`, kind `line-break`",

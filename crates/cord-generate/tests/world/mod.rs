@@ -43,8 +43,11 @@ impl World {
         (format!("### Step {}. w{word}\n", steps + 1), closes)
     }
 
-    /// All that a teacher would write after `prefix`.
+    /// All that a teacher would write after `prefix`, which may end with the header of the step that comes next.
     fn script(&self, teacher: &str, prefix: &str, draw: &str) -> String {
+        if let Some(before) = prefix.strip_suffix("### Step") {
+            return self.script(teacher, before, draw).split_off("### Step".len());
+        }
         let mut said = String::new();
         if !prefix.ends_with("</think>") {
             loop {
