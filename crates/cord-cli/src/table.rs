@@ -120,6 +120,7 @@ pub(crate) fn column(wanted: &Wanted) -> Column {
     let (label, format) = match wanted {
         Wanted::Trajectories(metric) => match metric {
             TrajectoryMetric::Accuracy => ("answer accuracy".to_owned(), Format::Percent),
+            TrajectoryMetric::AccuracyOfAll => ("accuracy of all returned".to_owned(), Format::Percent),
             TrajectoryMetric::ProcessAccuracy => ("process accuracy".to_owned(), Format::Percent),
             TrajectoryMetric::Perplexity => ("perplexity score".to_owned(), Format::Decimal),
             TrajectoryMetric::Truncated => ("truncated".to_owned(), Format::Percent),
@@ -214,7 +215,8 @@ fn trajectories(
     let problems = store.find(StageKind::Problems.name(), problems)?.context("a finished problems stage")?;
     let problems: Vec<Problem> = read_jsonl(&problems.read_bytes("problems.jsonl")?, &problems.file("problems.jsonl"))?;
     let mut by_problem: BTreeMap<&str, Vec<Trajectory>> = BTreeMap::new();
-    let mut measures = TrajectoryMeasures::default();
+    let (mut measures, mut of_all) = (TrajectoryMeasures::default(), TrajectoryMeasures::default());
+    let wants_all = recipe.table.columns.contains(&Wanted::Trajectories(TrajectoryMetric::AccuracyOfAll));
     let best: Vec<Trajectory> = found.iter().filter(|trajectory| trajectory.index == 0).cloned().collect();
     // The best one of each problem is the pipeline's; what else was asked for is training data.
     for trajectory in found {
@@ -223,10 +225,16 @@ fn trajectories(
     for problem in &problems {
         if let Some(found) = by_problem.get(problem.id.as_str()) {
             measures.add(problem, &found[..1], DEFAULT_FUEL);
+            if wants_all {
+                of_all.add(problem, found, DEFAULT_FUEL);
+            }
         }
     }
     let word = |metric: TrajectoryMetric| metric.word().to_owned();
     measured.scores.insert(word(TrajectoryMetric::Accuracy), measures.accuracy);
+    if wants_all {
+        measured.scores.insert(word(TrajectoryMetric::AccuracyOfAll), of_all.accuracy);
+    }
     if measures.process.problems() > 0 {
         measured.scores.insert(word(TrajectoryMetric::ProcessAccuracy), measures.process);
     }

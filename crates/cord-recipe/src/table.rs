@@ -104,6 +104,8 @@ metrics! {
     TrajectoryMetric {
         /// The share of problems whose best trajectory has the gold answer.
         Accuracy = "accuracy",
+        /// The share of returned trajectories that have it, of as many as `select` for each problem.
+        AccuracyOfAll = "accuracy-of-all",
         /// The share of problems whose best trajectory is right in every step.
         ProcessAccuracy = "process-accuracy",
         /// The mean predictive perplexity score.
