@@ -1,4 +1,5 @@
-//! The recipes of the paper's scale: all of them plan on a bare machine, and one, cut down, runs to its table against servers.
+//! The repository's recipes: all of them plan on a bare machine; one of the paper's scale, cut down, runs to its table against
+//! servers, and one of the mini scale with the models that are there.
 
 mod world;
 
@@ -61,6 +62,41 @@ fn every_recipe_plans_without_a_network_data_or_models() {
         }
     }
     assert!(of_paper >= 13 && planned > of_paper, "{of_paper} of the paper, {planned} in all");
+}
+
+/// Few problems, so that only what is far apart is asserted.
+#[test]
+fn the_best_trajectory_first_is_as_right_as_the_beam_for_a_third_of_its_tokens() {
+    let out = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cord"));
+    command.current_dir(repository()).args(["run", "recipes/mini/adaptive.toml", "--out"]).arg(out.path());
+    for arm in ["all", "best-first-sooner", "curation"] {
+        command.args(["--arm", arm, "--set", &format!("arms.{arm}.generate.search.select=4")]);
+    }
+    for setting in
+        ["seeds=[17]", "problems.limit=16", "table.columns=[\"accuracy\", \"accuracy-of-all\", \"generated-tokens\"]"]
+    {
+        command.args(["--set", setting]);
+    }
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let table = fs::read(out.path().join("mini-tables/mini-adaptive.table.json")).unwrap();
+    let table: serde_json::Value = serde_json::from_slice(&table).unwrap();
+    let rows = table["rows"].as_array().unwrap();
+    let value = |arm: &str, metric: &str| {
+        let row = rows.iter().find(|row| row["arm"] == arm).unwrap_or_else(|| panic!("no `{arm}` in {table}"));
+        row["metrics"][metric]["value"].as_f64().unwrap()
+    };
+    let (beam, first) = ("all", "best-first-sooner");
+    assert!(value(first, "accuracy") >= value(beam, "accuracy") - 0.1, "{table}");
+    assert!(value(first, "accuracy") > value("curation", "accuracy") + 0.1, "{table}");
+    assert!(value(first, "generated-tokens") < 0.4 * value(beam, "generated-tokens"), "{table}");
+    // Four are returned of each problem, and the best is right more often than the others.
+    for arm in [beam, first, "curation"] {
+        let all = value(arm, "accuracy-of-all");
+        assert!(all > 0.0 && all < value(arm, "accuracy"), "{arm}: {table}");
+    }
+    assert!(value(beam, "accuracy-of-all") > value("curation", "accuracy-of-all") + 0.3, "{table}");
 }
 
 /// A desk with the repository's `recipes/paper/table-3.toml` as it is, and data sets and students that are tiny.
