@@ -61,14 +61,15 @@ pub(crate) struct BestFirst {
 
 impl BestFirst {
     pub(crate) fn begin(settings: BestFirstSettings, board: &mut Board) -> Self {
-        let teachers = board.plan.teachers().len();
-        let first = if settings.start.is_some() { 1 } else { teachers };
+        let first: Vec<usize> = match settings.start {
+            Some(_) => vec![whom(board, Place::Start, 0)],
+            None => (0..board.plan.teachers().len()).collect(),
+        };
         let (open, closed, begun, seen) =
-            (BTreeMap::from([(Place::Start, first)]), BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
+            (BTreeMap::from([(Place::Start, first.len())]), BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
         let (asked, reached, finals) = (Vec::new(), Vec::new(), Vec::new());
         let mut search = Self { settings, open, closed, begun, seen, asked, reached, finals };
-        for before in 0..first {
-            let teacher = if first == teachers { before } else { whom(board, Place::Start, before) };
+        for teacher in first {
             search.ask(board, Place::Start, teacher);
         }
         search
@@ -200,7 +201,6 @@ impl BestFirst {
         finals.truncate(self.settings.select as usize);
         self.finals = (finals.into_iter().zip(0..))
             .map(|(leaf, place)| {
-                board.ledger.get_mut(leaf).fate = Fate::Kept;
                 let closed = board.ledger.get(leaf).state == State::Closed;
                 Final { leaf, answer: closed.then(|| board.ask_answer(leaf, place)) }
             })

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 /// Closes the reasoning block.
 pub const THINK_CLOSE: &str = "</think>";
 
+const HEADER: &str = "### Step";
+
+/// A header that does not open the text.
 const HEADER_STOP: &str = "\n### Step";
 
 const BLANK_LINE: &str = "\n\n";
@@ -213,7 +216,7 @@ impl Segmenter {
     /// What of the next step its predecessor's writer has said already: what a text that goes on begins with.
     pub(crate) fn opening(self, before: &str) -> &'static str {
         match self {
-            Self::PromptGuided { headers: Headers::Kept } if before.ends_with(self.tail()) => HEADER_STOP.trim_start(),
+            Self::PromptGuided { headers: Headers::Kept } if before.ends_with(self.tail()) => HEADER,
             _ => "",
         }
     }
@@ -234,7 +237,7 @@ impl Segmenter {
         match &generation.finish {
             Finish::Delimiter(stop) if stop == THINK_CLOSE => {
                 // Who closes in place of a step has no use for the header that was kept for it.
-                let unused = blank && lead == HEADER_STOP.trim_start();
+                let unused = blank && lead == HEADER;
                 let text = if unused { generation.text.clone() } else { text };
                 Reading::Step { text: text + THINK_CLOSE, closes: true }
             }

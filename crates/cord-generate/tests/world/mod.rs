@@ -2,11 +2,11 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of the world")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use cord_core::{BoxFuture, Candidate, Outcome, Problem, Sampling, Seed, Usage};
+use cord_core::{BoxFuture, Candidate, Fate, Outcome, Problem, Sampling, Seed, StepKind, TrajectoryEnd, Usage};
 use cord_generate::{
     BeamSettings, DEFAULT_CUE, GenerateError, GenerateSettings, Generator, Judged, PredictivePerplexity,
     PromptTemplate, Scope, Score, Scorer, SearchResult, SearchSettings, Teacher,
@@ -196,6 +196,39 @@ pub(crate) fn scripted(
     });
     let scorer = Arc::new(Taste { scope: Scope::Each, opinion: taste });
     solve(&Generator::new(settings, teachers.collect(), scorer).map_err(|error| error.reason())?)
+}
+
+/// What must be true of any search's result.
+pub(crate) fn check_result(result: &SearchResult, what: &str) {
+    let all = &result.candidates;
+    let mut usage = Usage::default();
+    for (index, one) in all.iter().enumerate() {
+        usage += one.usage;
+        assert_eq!(one.id as usize, index, "{what}");
+        match one.parent {
+            Some(parent) => {
+                let parent = &all[parent as usize];
+                assert!(parent.id < one.id && parent.depth + 1 == one.depth, "{what}");
+                assert!(matches!(parent.fate, Fate::Kept | Fate::Chosen), "{what}: only the kept are continued");
+            }
+            None => assert_eq!(one.depth, 0, "{what}"),
+        }
+        assert!(one.score.is_none_or(f64::is_finite), "{what}");
+        assert!(one.kind != StepKind::Answer || (one.score, one.fate) == (None, Fate::Chosen), "{what}");
+    }
+    assert_eq!(usage, result.usage, "{what}");
+    assert!(!result.trajectories.is_empty(), "{what}");
+    let mut chosen = BTreeSet::new();
+    for (index, trajectory) in result.trajectories.iter().enumerate() {
+        assert_eq!((trajectory.index as usize, trajectory.usage), (index, result.usage), "{what}");
+        let last = trajectory.steps.last().unwrap().candidate;
+        assert_eq!(full_text(all, last), trajectory.response, "{what}");
+        assert_eq!(trajectory.end, TrajectoryEnd::Complete, "{what}: nothing in this world is cut");
+        assert!(trajectory.score.is_some_and(f64::is_finite), "{what}");
+        chosen.extend(trajectory.steps.iter().map(|step| step.candidate));
+    }
+    let marked = all.iter().filter(|one| one.fate == Fate::Chosen).map(|one| one.id).collect();
+    assert_eq!(chosen, marked, "{what}");
 }
 
 /// The text along the path to a candidate.
